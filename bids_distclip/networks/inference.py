@@ -1,0 +1,89 @@
+"""Run a generator over a volume: slice by slice in up to three planes, fused, with the spread as uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bids_distclip.networks.generator import Generator
+from bids_distclip.networks.mrclip import MRCLIP, fit_slices
+
+#: In-plane spacings (mm) at which slices go through the networks as they are; others are brought to 1 mm and back.
+NATIVE_SPACING = (0.6, 1.3)
+
+
+def embed_volume(clip: MRCLIP, volume: np.ndarray, *, spacing: Sequence[float], brain: np.ndarray, count: int = 12) -> Tensor:
+    """Return θ ``(1, 512)``, the mean embedding of ``count`` axial slices around the middle of the brain.
+
+    ``volume`` is RAS ``(X, Y, Z)`` in intensity-scale units.
+    """
+    filled = np.flatnonzero(brain.any((0, 1)))
+    low, high = np.quantile(filled, [0.3, 0.8]) if len(filled) else (0, volume.shape[2] - 1)
+    chosen = np.unique(np.linspace(low, high, count).round().astype(int))
+    device = clip.read_out.weight.device
+    slices = torch.as_tensor(np.moveaxis(volume[:, :, chosen], 2, 0).copy(), device=device)
+    with torch.inference_mode():
+        seen = clip.encode_image(fit_slices(slices, pixel=(spacing[0], spacing[1]), size=clip.image_size))
+        return F.normalize(seen.mean(0, keepdim=True), dim=-1)
+
+
+def embed_prompt(clip: MRCLIP, prompt: str) -> Tensor:
+    """Return θ ``(1, 512)`` of a prompt."""
+    with torch.inference_mode():
+        return clip.encode_text([prompt])
+
+
+def run_plane(
+    generator: Generator,
+    volume: np.ndarray,
+    *,
+    axis: int,
+    spacing: Sequence[float],
+    source: Tensor,
+    target: Tensor,
+    residual: bool,
+    batch: int = 8,
+    precision: torch.dtype = torch.float32,
+) -> np.ndarray:
+    """Return what the networks make of every slice perpendicular to ``axis``, on the volume's grid.
+
+    With ``residual`` that is the *change* from the source's style to the target's, else the target's picture; in
+    intensity-scale units. ``volume`` is RAS; slices without signal stay zero.
+    """
+    device = next(generator.parameters()).device
+    stack = np.moveaxis(volume, axis, 0)
+    pixel = [s for a, s in enumerate(spacing) if a != axis]
+    out = np.zeros(stack.shape, dtype=np.float32)
+    filled = np.flatnonzero(stack.reshape(len(stack), -1).max(1) > 0)
+    for start in range(0, len(filled), batch):
+        chosen = filled[start : start + batch]
+        x = torch.as_tensor(np.ascontiguousarray(stack[chosen]), device=device)[:, None]
+        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            y = _slices(generator, x, pixel, source, target, residual)
+        out[chosen] = y[:, 0].float().cpu().numpy()
+    return np.moveaxis(out, 0, axis)
+
+
+def _slices(
+    generator: Generator, x: Tensor, pixel: Sequence[float], source: Tensor, target: Tensor, residual: bool
+) -> Tensor:
+    height, width = x.shape[-2:]
+    low, high = NATIVE_SPACING
+    size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip((height, width), pixel)]
+    if size != [height, width]:
+        x = F.interpolate(x, size=size, mode='bilinear', antialias=True, align_corners=False)
+    multiple = 2 ** (len(generator.options.mapper) - 1)
+    pad = [-n % multiple for n in size]
+    x = F.pad(x, (0, pad[1], 0, pad[0]))
+    beta = generator.anatomy(x, source.expand(len(x), -1))
+    y = generator.render(beta, target.expand(len(x), -1))
+    if residual:
+        y = y - generator.render(beta, source.expand(len(x), -1))
+    y = y[..., : size[0], : size[1]].float()
+    if size != [height, width]:
+        y = F.interpolate(y, size=(height, width), mode='bicubic', align_corners=False)
+    return y

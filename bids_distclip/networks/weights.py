@@ -1,0 +1,110 @@
+"""Trained weights: safetensors with a JSON model card beside them; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from bids_distclip.errors import BadData, NoInput
+from bids_distclip.networks.generator import Generator, GeneratorOptions
+from bids_distclip.networks.mrclip import MRCLIP
+
+#: Where the default weights are shipped.
+DEFAULT = Path(__file__).parent.parent / 'weights'
+GENERATOR, CLIP, CARD = 'distclip.safetensors', 'mrclip.safetensors', 'model_card.json'
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator and the MR-CLIP it was trained with, in evaluation mode, with their card and digest."""
+
+    generator: Generator
+    clip: MRCLIP
+    card: dict[str, Any]
+    sha256: str
+
+
+def save_weights(path: Path, model: torch.nn.Module, *, options: dict[str, Any], half: bool = True) -> None:
+    """Write a model's state and the options that rebuild it; floating point as float16 unless ``half`` is off."""
+    state = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        state[name] = value.half() if half and value.is_floating_point() else value
+    save_file(state, path, metadata={'options': json.dumps(options)})
+
+
+def load_clip(path: Path) -> MRCLIP:
+    """Load MR-CLIP towers written by :func:`save_weights`."""
+    options, state = _read(path)
+    model = MRCLIP(options['config'])
+    _fill(model, state, path)
+    return model
+
+
+def load_generator(path: Path) -> Generator:
+    """Load a generator written by :func:`save_weights`."""
+    options, state = _read(path)
+    model = Generator(GeneratorOptions.from_dict(options))
+    _fill(model, state, path)
+    return model
+
+
+@functools.lru_cache(maxsize=2)
+def load_trained(folder: Path | None = None, *, device: str = 'cpu') -> Trained:
+    """Load generator, MR-CLIP and card of a folder (default: the shipped ones) onto a device; kept for the next call.
+
+    Raises
+    ------
+    bids_distclip.errors.NoInput
+        If a file is missing.
+    bids_distclip.errors.BadData
+        If a file does not hold the model its options describe.
+    """
+    folder = DEFAULT if folder is None else Path(folder)
+    card = json.loads((folder / CARD).read_text(encoding='utf-8')) if (folder / CARD).exists() else {}
+    generator, clip = load_generator(folder / GENERATOR), load_clip(folder / CLIP)
+    return Trained(generator.to(device).eval(), clip.to(device).eval(), card, weights_sha256(folder))
+
+
+def weights_sha256(folder: Path | None = None) -> str:
+    """Return one digest over both weight files; reads no tensor."""
+    folder = DEFAULT if folder is None else Path(folder)
+    digest = hashlib.sha256()
+    for name in (GENERATOR, CLIP):
+        path = folder / name
+        if not path.exists():
+            raise NoInput('Weights are missing', file=path, cure='Give a folder that holds them, or reinstall.')
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not path.exists():
+        raise NoInput('Weights are missing', file=path, cure='Give a folder that holds them, or reinstall.')
+    try:
+        with safe_open(path, framework='pt') as stream:
+            options = json.loads((stream.metadata() or {})['options'])
+        return options, load_file(path)
+    except (KeyError, ValueError, OSError) as error:
+        raise BadData(f'Not a weights file of this package ({error})', file=path) from error
+    except Exception as error:
+        if type(error).__name__ != 'SafetensorError':
+            raise
+        raise BadData('The weights file is damaged', file=path, cure='Fetch it again.') from error
+
+
+def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    own = model.state_dict()
+    try:
+        model.load_state_dict({k: v.to(own[k].dtype) if k in own else v for k, v in state.items()})
+    except RuntimeError as error:
+        raise BadData(f'The weights do not fit the model ({error})', file=path) from error
+    model.requires_grad_(False)

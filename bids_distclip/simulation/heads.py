@@ -1,0 +1,206 @@
+"""Heads: an anatomy bent, textured and given lesions, whose tissue parameters can be asked for at any point in space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bids_distclip.simulation.anatomy import Anatomy
+from bids_distclip.simulation.signal import Tissue
+from bids_distclip.simulation.tissue import TissueTable, tissue_table
+
+#: Kinds of lesion: parameters are *factors* on the tissue they lie in, radius in millimetres, how many at most.
+LESIONS = {
+    'ms': {'t1': (1.3, 1.9), 't2': (1.6, 2.6), 'pd': (1.03, 1.15), 'radius': (1.5, 7.0), 'count': 12},
+    'oedema': {'t1': (1.3, 1.7), 't2': (1.5, 2.5), 'pd': (1.05, 1.15), 'radius': (10.0, 28.0), 'count': 1},
+    'tumour': {'t1': (1.3, 2.2), 't2': (1.3, 2.8), 'pd': (1.02, 1.15), 'radius': (8.0, 24.0), 'count': 1},
+    'enhancing': {'t1': (0.35, 0.6), 't2': (1.0, 1.8), 'pd': (1.0, 1.1), 'radius': (3.0, 12.0), 'count': 2},
+    'infarct': {'t1': (1.4, 2.6), 't2': (1.6, 4.0), 'pd': (1.05, 1.2), 'radius': (3.0, 20.0), 'count': 2},
+}
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A soft-edged blob: ``center`` in label-map voxels, ``shape`` maps to the unit ball, factors on T1, T2, PD."""
+
+    kind: str
+    center: np.ndarray
+    shape: np.ndarray
+    factors: tuple[float, float, float]
+
+
+@dataclass
+class Sampled:
+    """What a head is at some points, each a flat tensor of the same length.
+
+    ``tissue`` holds the parameters at the head's field strength; ``brain`` and ``lesion`` are fractions 0…1,
+    ``label`` the row in the tissue table.
+    """
+
+    tissue: Tissue
+    brain: Tensor
+    lesion: Tensor
+    label: Tensor
+
+
+@dataclass
+class Head:
+    """One simulated person.
+
+    Points are in millimetres around the brain's centre, RAS. ``at(points, field_strength)`` warps them into the
+    label map (affine, then a smooth displacement), looks up the tissue, and varies its parameters by texture and
+    lesions. The same head can be imaged by any number of scanners.
+    """
+
+    anatomy: Anatomy
+    seed: int
+    deform_mm: float = 3.0
+    texture_scale: float = 1.0
+    lesion_kinds: Sequence[str] = ()
+    device: torch.device | str = 'cpu'
+    lesions: tuple[Lesion, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(self.seed)
+        self._labels = torch.as_tensor(self.anatomy.tissue, device=self.device)
+        self._brain = torch.as_tensor(self.anatomy.brain, device=self.device)
+        self._center = torch.as_tensor(self.anatomy.center, device=self.device)
+        self._affine = _random_affine(rng, self.deform_mm, self.device)
+        grid = torch.as_tensor(rng.normal(0, self.deform_mm, (1, 3, 7, 7, 7)), dtype=torch.float32)
+        self._displacement = grid.to(self.device)
+        self._last: tuple | None = None
+        self._between = rng.normal(size=(4, 64))
+        self._fat = float(rng.uniform(-0.3, 1.0))
+        self._noise = _noise_bank(self.device)
+        self._noise_frame = torch.as_tensor(_rotation(rng, 3.1), dtype=torch.float32, device=self.device)
+        self._noise_shift = torch.as_tensor(rng.uniform(0, 96, 3), dtype=torch.float32, device=self.device)
+        self.lesions = tuple(_draw_lesions(rng, self.anatomy, self.lesion_kinds))
+
+    def at(self, points: Tensor, *, field_strength: float) -> Sampled:
+        """Return the tissue parameters at ``points`` ``(N, 3)``; outside the label map is air."""
+        label, brain, texture, mixing, lesion, factor = self._locate(points)
+        table = tissue_table(float(field_strength))
+        t1, t2, t2star, pd, mt = self._parameters(table, label, texture, mixing)
+        tissue = Tissue(
+            t1=t1 * factor[0], t2=t2 * factor[1], t2star=t2star * factor[1].sqrt(),
+            pd=(pd * factor[2]).clamp(max=1.0), mt=mt * (1 - 0.5 * lesion),
+        )
+        return Sampled(tissue, brain.float(), lesion, label)
+
+    def _locate(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+        """Return all that does not depend on the field strength; the last answer is kept for the next field."""
+        if self._last is None or self._last[0] is not points:
+            where = self._to_labels(points)
+            label, brain = self._lookup(where)
+            fine, coarse = self._texture(points, period=96.0), self._texture(points, period=520.0)
+            lesion, factor = self._in_lesions(where, brain, fine[2])
+            self._last = (points, (label, brain, 0.8 * fine + 0.6 * coarse, coarse[2], lesion, factor))
+        return self._last[1]
+
+    def _to_labels(self, points: Tensor) -> Tensor:
+        moved = points @ self._affine.T
+        unit = (moved / 120.0).clamp(-1, 1)[None, :, None, None, :].flip(-1)
+        shift = F.grid_sample(self._displacement, unit, mode='bilinear', align_corners=True)
+        return moved + shift[0, :, :, 0, 0].T + self._center
+
+    def _lookup(self, where: Tensor) -> tuple[Tensor, Tensor]:
+        index = where.round().long()
+        size = torch.as_tensor(self._labels.shape, device=index.device)
+        inside = ((index >= 0) & (index < size)).all(1)
+        index = torch.minimum(index.clamp(min=0), size - 1)
+        flat = (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
+        label = self._labels.reshape(-1)[flat].long() * inside
+        return label, self._brain.reshape(-1)[flat] & inside
+
+    def _texture(self, points: Tensor, *, period: float) -> Tensor:
+        """Return three smooth random fields of unit variance at the points, ``(3, N)``."""
+        unit = (points @ self._noise_frame.T + self._noise_shift) / (period / 2)
+        unit = torch.remainder(unit + 1, 4) - 1
+        unit = torch.where(unit > 1, 2 - unit, unit)[None, :, None, None, :]
+        return F.grid_sample(self._noise, unit, mode='bilinear', align_corners=True)[0, :, :, 0, 0]
+
+    def _parameters(self, table: TissueTable, label: Tensor, texture: Tensor, coarse: Tensor) -> list[Tensor]:
+        count = len(table.names)
+        spread, vary = table.spread, table.texture * self.texture_scale
+        person = np.exp(self._between[:, :count] * spread * np.array([[1.0], [1.0], [1.0], [0.25]]))
+        columns = [table.t1 * person[0], table.t2 * person[1], table.t2star * person[2], table.pd * person[3], table.mt]
+        soft, fat = table.index('soft_tissue'), table.index('fat')
+        label = torch.where((label == soft) & (coarse > self._fat), fat, label)
+        rows = torch.as_tensor(np.stack([*columns, vary]), dtype=torch.float32, device=label.device)
+        t1, t2, t2star, pd, mt, vary_at = (row[label] for row in rows)
+        t1 = t1 * torch.exp(vary_at * texture[0])
+        shared = 0.6 * texture[0] + 0.8 * texture[1]
+        t2 = t2 * torch.exp(vary_at * shared)
+        t2star = t2star * torch.exp(vary_at * 1.5 * shared)
+        pd = pd * torch.exp(0.4 * vary_at * texture[0])
+        return [t1, t2, t2star, pd, mt]
+
+    def _in_lesions(self, where: Tensor, brain: Tensor, wobble: Tensor) -> tuple[Tensor, list[Tensor]]:
+        total = torch.zeros(len(where), device=where.device)
+        factors = [torch.ones(len(where), device=where.device) for _ in range(3)]
+        low, high = where.amin(0), where.amax(0)
+        for lesion in self.lesions:
+            center = torch.as_tensor(lesion.center, device=where.device)
+            reach = 2.5 / float(np.linalg.svd(lesion.shape, compute_uv=False).min())
+            if bool(((center + reach) < low).any() or ((center - reach) > high).any()):
+                continue
+            shape = torch.as_tensor(lesion.shape, dtype=torch.float32, device=where.device)
+            distance = ((where - center) @ shape.T).norm(dim=1) + 0.18 * wobble
+            inside = torch.sigmoid((1 - distance) * 8) * brain
+            factors = [f * torch.exp(inside * float(np.log(g))) for f, g in zip(factors, lesion.factors)]
+            total = torch.maximum(total, inside)
+        return total, factors
+
+
+def _noise_bank(device: torch.device | str) -> Tensor:
+    """Return three fields of unit variance ``(1, 3, 96, 96, 96)`` with power over several octaves; the same everywhere."""
+    key = str(device)
+    if key not in _BANK:
+        generator = torch.Generator().manual_seed(20_251)
+        total = torch.zeros(1, 3, 96, 96, 96)
+        for size, weight in ((96, 0.55), (48, 0.5), (24, 0.45), (12, 0.4)):
+            octave = torch.randn(1, 3, size, size, size, generator=generator)
+            total += weight * F.interpolate(octave, size=(96, 96, 96), mode='trilinear', align_corners=True)
+        _BANK[key] = (total / total.std()).to(device)
+    return _BANK[key]
+
+
+_BANK: dict[str, Tensor] = {}
+
+
+def _rotation(rng: np.random.Generator, limit: float) -> np.ndarray:
+    a, b, c = rng.uniform(-limit, limit, 3)
+    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return rx @ ry @ rz
+
+
+def _random_affine(rng: np.random.Generator, deform_mm: float, device: torch.device | str) -> Tensor:
+    strength = min(deform_mm / 3.0, 1.0)
+    matrix = _rotation(rng, 0.2 * strength) @ np.diag(np.exp(rng.uniform(-0.12, 0.12, 3) * strength))
+    matrix = matrix @ (np.eye(3) + rng.uniform(-0.05, 0.05, (3, 3)) * strength)
+    if strength > 0 and rng.random() < 0.5:
+        matrix = matrix @ np.diag([-1.0, 1.0, 1.0])
+    return torch.as_tensor(matrix, dtype=torch.float32, device=device)
+
+
+def _draw_lesions(rng: np.random.Generator, anatomy: Anatomy, kinds: Sequence[str]) -> list[Lesion]:
+    white = tissue_table(3.0).index('white_matter')
+    places = np.flatnonzero(anatomy.tissue.reshape(-1) == white)
+    lesions: list[Lesion] = []
+    if len(places) == 0:
+        return lesions
+    for kind in kinds:
+        spec = LESIONS[kind]
+        for _ in range(int(rng.integers(1, spec['count'] + 1))):
+            center = np.array(np.unravel_index(rng.choice(places), anatomy.tissue.shape), dtype=np.float32)
+            radius = rng.uniform(*spec['radius']) * rng.uniform(0.7, 1.4, 3)
+            factors = tuple(float(rng.uniform(*spec[name])) for name in ('t1', 't2', 'pd'))
+            lesions.append(Lesion(kind, center, np.diag(1 / radius) @ _rotation(rng, 3.1), factors))
+    return lesions

@@ -1,0 +1,130 @@
+"""Acquisition protocols: drawn from the ranges of ``scanners.json``, rendered by the signal equations, written as sidecars."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.acquisition.sidecar import from_sidecar
+from bids_distclip.simulation import signal
+from bids_distclip.simulation.signal import Tissue
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One acquisition with the physical truth of its timing.
+
+    Times in seconds, ``flip_angle`` in degrees, ``field_strength`` in tesla. ``repetition`` is what the physics
+    uses (for MPRAGE the inversion cycle), ``echo`` the effective echo time; ``sidecar`` is what the vendor's
+    converter would have written, in that vendor's dialect.
+    """
+
+    scanner: str
+    family: str
+    sequence: str
+    field_strength: float
+    echo: float
+    repetition: float
+    inversion_time: float | None
+    flip_angle: float
+    echo_spacing: float
+    echoes: int
+    train: float
+    inversion: float
+    mt_weight: float
+    sidecar: Mapping[str, Any]
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """Return the sidecar as the rest of the package reads it."""
+        return from_sidecar(self.sidecar, suffix=None, origin='simulated')
+
+    def render(self, tissue: Tissue, *, b1: Tensor | float = 1.0) -> Tensor:
+        """Return the noise-free magnitude signal of parameter maps, in the maps' shape."""
+        if self.sequence == 'mprage':
+            return signal.mprage(
+                tissue, cycle=self.repetition, ti=self.inversion_time, te=self.echo, flip_angle=self.flip_angle,
+                echo_spacing=self.echo_spacing, echoes=self.echoes, inversion=self.inversion, b1=b1,
+            )
+        if self.sequence in ('spgr', 'gre'):
+            return signal.spoiled_gradient_echo(
+                tissue, tr=self.repetition, te=self.echo, flip_angle=self.flip_angle, b1=b1
+            )
+        if self.sequence == 'se':
+            return signal.spin_echo(tissue, tr=self.repetition, te=self.echo, mt_weight=self.mt_weight)
+        if self.sequence == 'tse':
+            return signal.fast_spin_echo(
+                tissue, tr=self.repetition, te=self.echo, train=self.train, mt_weight=self.mt_weight
+            )
+        return signal.inversion_recovery(
+            tissue, tr=self.repetition, te=self.echo, ti=self.inversion_time, train=self.train,
+            inversion=self.inversion, mt_weight=self.mt_weight,
+        )
+
+
+@functools.cache
+def scanner_rows() -> tuple[dict[str, Any], ...]:
+    """Return the table of scanners and their protocol ranges."""
+    return tuple(json.loads((Path(__file__).parent / 'scanners.json').read_text(encoding='utf-8')))
+
+
+def draw_protocol(rng: np.random.Generator, *, family: str | None = None, scanner: str | None = None) -> Protocol:
+    """Draw one protocol, of a contrast family or of one row of the table if asked.
+
+    Families are equally likely when none is named; within a family the rows count by their weight.
+    """
+    rows = [r for r in scanner_rows() if scanner in (None, r['name'])]
+    family = family or str(rng.choice(sorted({r['family'] for r in rows})))
+    rows = [r for r in rows if r['family'] == family]
+    weights = np.array([r['weight'] for r in rows], dtype=float)
+    return _from_row(rows[rng.choice(len(rows), p=weights / weights.sum())], rng)
+
+
+def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
+    def uniform(name: str, default: float = 0.0) -> float:
+        return float(rng.uniform(*row[name])) if name in row else default
+
+    nominal_te, cycle, fa = uniform('TE'), uniform('TR'), uniform('FA')
+    ti = uniform('TI') if 'TI' in row else None
+    spacing, echoes = uniform('echo_spacing'), int(uniform('echoes'))
+    if row['sequence'] == 'mprage' and ti is not None:
+        echoes = min(echoes, int(2 * (ti - 0.02) / spacing))
+        cycle = max(cycle, ti + 0.5 * echoes * spacing + 0.1)
+    effective = nominal_te * float(row.get('effective', 1.0)) * float(rng.uniform(0.9, 1.1) if 'effective' in row else 1)
+    written_tr = spacing if row['tr_meaning'] == 'readout' and row['sequence'] == 'mprage' else cycle
+    sidecar = _sidecar(row, rng, te=nominal_te, tr=written_tr, ti=ti, fa=fa)
+    mt = rng.uniform(0.3, 1.0) if row['MRAcquisitionType'] == '2D' else rng.uniform(0.0, 0.4)
+    return Protocol(
+        scanner=row['name'], family=row['family'], sequence=row['sequence'], field_strength=float(row['B0']),
+        echo=effective, repetition=cycle, inversion_time=ti, flip_angle=fa, echo_spacing=spacing, echoes=echoes,
+        train=uniform('train'), inversion=float(rng.uniform(0.92, 1.0)), mt_weight=float(mt), sidecar=sidecar,
+    )
+
+
+def _sidecar(
+    row: Mapping[str, Any], rng: np.random.Generator, *, te: float, tr: float, ti: float | None, fa: float
+) -> dict[str, Any]:
+    field = float(row['B0'])
+    raw = {
+        'Manufacturer': row.get('Spelling', row['Manufacturer']),
+        'ManufacturersModelName': str(rng.choice(row['Models'])),
+        'MagneticFieldStrength': 2.89362 if row['Manufacturer'] == 'Siemens' and field == 3 and rng.random() < 0.2 else field,
+        'MRAcquisitionType': row['MRAcquisitionType'],
+        'SeriesDescription': str(rng.choice(row['Descriptions'])),
+        'ScanningSequence': row['ScanningSequence'],
+        'SequenceVariant': str(rng.choice(row['SequenceVariant'])),
+        'EchoTime': float(f'{te:.4g}'),
+        'RepetitionTime': float(f'{tr:.4g}'),
+        'FlipAngle': float(round(fa)),
+    }
+    if ti is not None and rng.random() < row['writes_ti']:
+        raw['InversionTime'] = float(f'{ti:.3g}')
+    return raw

@@ -1,0 +1,109 @@
+"""Signal equations: what a voxel with given T1, T2, T2* and proton density looks like under a pulse sequence.
+
+All functions are elementwise on torch tensors, times in seconds, angles in degrees, signals in units of the
+fully relaxed magnetization. ``b1`` scales the flip angle.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Parameter maps of one shape: ``t1``, ``t2``, ``t2star`` in seconds, ``pd`` and ``mt`` as fractions."""
+
+    t1: Tensor
+    t2: Tensor
+    t2star: Tensor
+    pd: Tensor
+    mt: Tensor
+
+
+def spoiled_gradient_echo(tissue: Tissue, *, tr: float, te: float, flip_angle: float, b1: Tensor | float = 1.0) -> Tensor:
+    """Return the steady-state FLASH/SPGR signal (Ernst and Anderson 1966; Haase 1986)."""
+    alpha = _radians(flip_angle, b1)
+    e1 = torch.exp(-tr / tissue.t1)
+    return tissue.pd * torch.sin(alpha) * (1 - e1) / (1 - torch.cos(alpha) * e1) * torch.exp(-te / tissue.t2star)
+
+
+def mprage(
+    tissue: Tissue,
+    *,
+    cycle: float,
+    ti: float,
+    te: float,
+    flip_angle: float,
+    echo_spacing: float,
+    echoes: int,
+    inversion: float = 0.96,
+    b1: Tensor | float = 1.0,
+) -> Tensor:
+    """Return the magnetization-prepared gradient-echo signal in its steady state.
+
+    ``cycle`` is the time from inversion to inversion, ``ti`` from inversion to the centre of k-space, ``echoes``
+    the number of excitations ``echo_spacing`` apart in one train, ``inversion`` the pulse's efficiency
+    (Mugler and Brookeman 1990; steady state as in Deichmann 2000, with relaxation during the train).
+    """
+    alpha = _radians(flip_angle, b1)
+    before = max(ti - 0.5 * echoes * echo_spacing, 1e-3)
+    after = max(cycle - before - echoes * echo_spacing, 1e-3)
+    e_before, e_after = torch.exp(-before / tissue.t1), torch.exp(-after / tissue.t1)
+    e_echo = torch.exp(-echo_spacing / tissue.t1)
+    decay = torch.cos(alpha) * e_echo
+    driven = (1 - e_echo) / (1 - decay)
+    train = decay**echoes
+    # M before inversion solves m = 1 + (train(start(m)) - 1) e_after, start(m) = 1 - (1 + inversion m) e_before.
+    offset = driven + (1 - e_before - driven) * train
+    slope = -inversion * e_before * train
+    equilibrium = (1 + (offset - 1) * e_after) / (1 - slope * e_after)
+    start = 1 - (1 + inversion * equilibrium) * e_before
+    center = driven + (start - driven) * decay ** (0.5 * echoes)
+    return tissue.pd * torch.sin(alpha) * center.abs() * torch.exp(-te / tissue.t2star)
+
+
+def spin_echo(tissue: Tissue, *, tr: float, te: float, mt_weight: float = 0.0) -> Tensor:
+    """Return the spin-echo signal with a 90°–180° pair (Hendrick 1994)."""
+    recovery = 1 - 2 * torch.exp(-(tr - te / 2) / tissue.t1) + torch.exp(-tr / tissue.t1)
+    return _transfer(tissue, mt_weight) * recovery.abs() * torch.exp(-te / tissue.t2)
+
+
+def fast_spin_echo(tissue: Tissue, *, tr: float, te: float, train: float, mt_weight: float = 0.0) -> Tensor:
+    """Return the turbo spin-echo signal: recovery starts after the echo train of duration ``train``.
+
+    ``te`` is the effective echo time (Hennig 1986; Constable 1992).
+    """
+    recovery = 1 - torch.exp(-max(tr - train, 1e-2) / tissue.t1)
+    return _transfer(tissue, mt_weight) * recovery * torch.exp(-te / tissue.t2)
+
+
+def inversion_recovery(
+    tissue: Tissue, *, tr: float, te: float, ti: float, train: float, inversion: float = 0.98, mt_weight: float = 0.0
+) -> Tensor:
+    """Return the magnitude of an inversion-recovery turbo spin echo, T2-FLAIR among them (Hajnal 1992; Rydberg 1994)."""
+    recovered = 1 - torch.exp(-max(tr - train, 1e-2) / tissue.t1)
+    longitudinal = 1 - (1 + inversion * recovered) * torch.exp(-ti / tissue.t1)
+    return _transfer(tissue, mt_weight) * longitudinal.abs() * torch.exp(-te / tissue.t2)
+
+
+def nulling_time(t1: float, *, tr: float, train: float = 0.0, inversion: float = 1.0) -> float:
+    """Return the inversion time in seconds at which a tissue with this T1 gives no signal."""
+    recovered = 1 - math.exp(-max(tr - train, 1e-2) / t1)
+    return t1 * math.log(1 + inversion * recovered)
+
+
+def ernst_angle(t1: float, *, tr: float) -> float:
+    """Return the flip angle in degrees that maximizes the spoiled gradient-echo signal."""
+    return math.degrees(math.acos(math.exp(-tr / t1)))
+
+
+def _radians(flip_angle: float, b1: Tensor | float) -> Tensor:
+    return torch.as_tensor(b1) * math.radians(flip_angle)
+
+
+def _transfer(tissue: Tissue, weight: float) -> Tensor:
+    return tissue.pd * (1 - weight * tissue.mt)

@@ -1,0 +1,64 @@
+"""Checkpoints: weights as safetensors, optimizer state beside them, so that a killed training goes on exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+def save_state(folder: Path, *, model: nn.Module, average: Mapping[str, Tensor] | None, optimizer, step: int, card: Mapping[str, Any]) -> None:
+    """Write ``model``, its running average, the optimizer and the step into a folder, each file atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f'model.{k}': v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    for name, value in (average or {}).items():
+        tensors[f'average.{name}'] = value.detach().cpu().contiguous()
+    for index, state in optimizer.state_dict()['state'].items():
+        for name, value in state.items():
+            tensors[f'optimizer.{index}.{name}'] = torch.as_tensor(value).detach().cpu().contiguous()
+    temporary = folder / f'.state.{os.getpid()}'
+    save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata={'step': str(step), 'card': json.dumps(card)})
+    os.replace(temporary, folder / 'state.safetensors')
+
+
+def load_state(folder: Path, *, model: nn.Module, average: dict[str, Tensor] | None, optimizer) -> int:
+    """Restore what :func:`save_state` wrote; return the step to go on with, 0 where there is nothing yet."""
+    path = folder / 'state.safetensors'
+    if not path.exists():
+        return 0
+    tensors = load_file(path)
+    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith('model.')})
+    if average is not None:
+        average.update({k[8:]: v.to(average[k[8:]].device) for k, v in tensors.items() if k.startswith('average.')})
+    state = optimizer.state_dict()
+    state['state'] = {}
+    for key, value in tensors.items():
+        if key.startswith('optimizer.'):
+            _, index, name = key.split('.')
+            state['state'].setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(state)
+    return step_of(path)
+
+
+def step_of(path: Path) -> int:
+    """Return the step stored in a state file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework='pt') as stream:
+        return int(stream.metadata()['step'])
+
+
+def sha256(path: Path) -> str:
+    """Return the hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open('rb') as stream:
+        for block in iter(lambda: stream.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,107 @@
+"""The loop every training here runs in: batches by number, progress, checkpoints, a time limit, exact resume."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from bids_distclip.training.checkpoint import load_state, save_state
+
+
+def run_loop(
+    model: nn.Module,
+    data: Dataset,
+    losses: Callable[[Any, int], Mapping[str, Tensor]],
+    *,
+    folder: Path,
+    steps: int,
+    learning_rate: float,
+    minutes: float = math.inf,
+    workers: int = 0,
+    warmup: int = 200,
+    clip: float = 1.0,
+    average_decay: float = 0.998,
+    save_every: int = 250,
+    log_every: int = 25,
+    card: Mapping[str, Any] | None = None,
+    on_save: Callable[[int], None] | None = None,
+) -> int:
+    """Train from the last checkpoint in ``folder`` up to ``steps`` or until ``minutes`` are over; return the step reached.
+
+    ``losses(batch, step)`` returns named scalars; those whose name starts with ``_`` are only logged, the others are
+    summed. Batch *i* is ``data[i]``, so that a resumed run sees what an unbroken one would have seen. The learning
+    rate warms up linearly and falls as a cosine to 2 % at ``steps``. A running average of the weights is kept.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-2)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
+    start = load_state(folder, model=model, average=average, optimizer=optimizer)
+    loader = DataLoader(
+        torch.utils.data.Subset(data, range(start, steps)), batch_size=None, num_workers=workers,
+        prefetch_factor=4 if workers else None, multiprocessing_context='forkserver' if workers else None,
+    )
+    began, step = time.monotonic(), start
+    sums: dict[str, float] = {}
+    for step, batch in enumerate(loader, start):
+        for group in optimizer.param_groups:
+            group['lr'] = learning_rate * schedule(step, steps=steps, warmup=warmup)
+        parts = losses(batch, step)
+        total = sum(v for k, v in parts.items() if not k.startswith('_'))
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if torch.isfinite(norm):
+            optimizer.step()
+        _update_average(average, model, decay=min(average_decay, (step + 1) / (step + 10)))
+        for name, value in {**parts, 'total': total, '_norm': norm}.items():
+            sums[name] = sums.get(name, 0.0) + float(value) / log_every
+        done = step + 1
+        if done % log_every == 0:
+            _log(folder, done, time.monotonic() - began, (done - start), sums)
+            sums = {}
+        out_of_time = time.monotonic() - began > 60 * minutes
+        if done % save_every == 0 or done == steps or out_of_time:
+            save_state(folder, model=model, average=average, optimizer=optimizer, step=done, card=card or {})
+            if on_save:
+                on_save(done)
+        if out_of_time:
+            return done
+    return steps
+
+
+def schedule(step: int, *, steps: int, warmup: int) -> float:
+    """Return the learning-rate factor at a step.
+
+    >>> schedule(0, steps=1000, warmup=100), round(schedule(1000, steps=1000, warmup=100), 2)
+    (0.01, 0.02)
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _update_average(average: dict[str, Tensor], model: nn.Module, *, decay: float) -> None:
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name in average:
+                average[name].lerp_(value.to(average[name].dtype), 1 - decay)
+
+
+def _log(folder: Path, step: int, seconds: float, count: int, sums: Mapping[str, float]) -> None:
+    print(f'step {step}  {seconds / count:.2f} s/step  ' + '  '.join(f'{k} {v:.4f}' for k, v in sums.items()), flush=True)
+    path = folder / 'curve.tsv'
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = not path.exists()
+    with path.open('a', encoding='utf-8', newline='') as stream:
+        writer = csv.writer(stream, delimiter='\t')
+        if fresh:
+            writer.writerow(['step', *sums])
+        writer.writerow([step, *(f'{v:.6g}' for v in sums.values())])

@@ -1,0 +1,96 @@
+"""Train MR-CLIP on simulated slices: image and metadata of one acquisition meet, whatever head is in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bids_distclip.networks.mrclip import AUXILIARY, MRCLIP
+from bids_distclip.simulation.anatomy import read_anatomies
+from bids_distclip.simulation.signature import LENGTH, signature
+from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
+from bids_distclip.training.loop import run_loop
+from bids_distclip.training.prompts import training_prompt
+
+#: Anatomies never trained on: the benchmark's held-out heads.
+HELD_OUT = ('training_seg_14', 'training_seg_15', 'training_seg_16', 'brain5_labels')
+
+
+class MRCLIPTask(nn.Module):
+    """The model with its learnable temperature; calling it on a batch gives the losses."""
+
+    def __init__(self, config: str) -> None:
+        super().__init__()
+        assert LENGTH == AUXILIARY
+        self.clip = MRCLIP(config)
+        self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
+        """Return the contrastive and auxiliary losses of one batch."""
+        rng = np.random.default_rng([77, step])
+        images, prompts, truth, label = flatten(batch, rng)
+        device = self.log_scale.device
+        images, truth, label = images.to(device), truth.to(device), label.to(device)
+        seen, told = self.clip.encode_image(images), self.clip.encode_text(prompts)
+        logits = self.log_scale.clamp(max=4.6).exp() * seen @ told.T
+        positive = (label[:, None] == label[None, :]).float()
+        contrast = _many_positives(logits, positive) + _many_positives(logits.T, positive)
+        read = F.smooth_l1_loss(self.clip.read_out(seen), truth, beta=0.1)
+        read_text = F.smooth_l1_loss(self.clip.read_out(told), truth, beta=0.1)
+        with torch.no_grad():
+            hit = positive.gather(1, logits.argmax(1, keepdim=True)).mean()
+        return {'contrast': 0.5 * contrast, 'read_image': 3 * read, 'read_text': 3 * read_text, '_top1': hit}
+
+
+def _many_positives(logits: Tensor, positive: Tensor) -> Tensor:
+    """Cross-entropy against all columns of the same acquisition (Khosla 2020, supervised contrastive)."""
+    share = positive / positive.sum(1, keepdim=True)
+    return -(share * F.log_softmax(logits, dim=1)).sum(1).mean()
+
+
+def flatten(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor, Tensor]:
+    """Return images ``(N, 1, H, W)``, prompts, signatures ``(N, L)`` and acquisition numbers of a batch's S×P images.
+
+    Slices with hardly any head in them are left out.
+    """
+    kept = (batch.head.mean((1, 2)) > 0.04).nonzero().flatten().tolist()
+    numbers: dict[int, int] = {}
+    prompts, truth, label = [], [], []
+    for s in kept:
+        for p, protocol in enumerate(batch.protocols[s]):
+            numbers.setdefault(id(protocol), len(numbers))
+            label.append(numbers[id(protocol)])
+            prompts.append(training_prompt(protocol.acquisition, rng, family=protocol.family, plane=batch.planes[s]))
+            truth.append(signature(protocol, scale=float(batch.scales[s, p])))
+    images = batch.noisy[kept].flatten(0, 1)[:, None]
+    return images, prompts, torch.stack(truth), torch.tensor(label)
+
+
+def train_mrclip(
+    labels: Path, out: Path, *, config: str = 'mrclip-tiny', steps: int = 4000, minutes: float = float('inf'),
+    device: str = 'cpu', workers: int = 1, seed: int = 0, slices: int = 12, learning_rate: float = 1e-3,
+) -> dict[str, Any]:
+    """Train the towers on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
+    torch.manual_seed(seed)
+    task = MRCLIPTask(config).to(device)
+    anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
+    options = StreamOptions(
+        slices=slices, protocols=4, size=task.clip.image_size, pixel=(1.35, 1.65), pool=4 + slices, seed=seed,
+    )
+    simulate_on = device if workers == 0 else 'cpu'
+    data = SliceStream(anatomies, options, length=steps, device=simulate_on)
+    card = {
+        'model': config, 'task': 'mrclip', 'anatomies': [a.name for a in anatomies], 'steps': steps, 'seed': seed,
+        'images_per_step': slices * 4, 'learning_rate': learning_rate,
+    }
+    card['reached'] = run_loop(
+        task, data, task.losses, folder=out, steps=steps, learning_rate=learning_rate, minutes=minutes,
+        workers=workers, card=card,
+    )
+    return card
