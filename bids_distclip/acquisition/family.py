@@ -1,7 +1,8 @@
-"""Which contrast an acquisition gives: by its physics first, by its description next, by the BIDS suffix last."""
+"""Which contrast an acquisition gives: by physics first, by description next, by the BIDS suffix last."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ _WORDS = (
     ('PDw', r'(?<![a-z])pd(?![a-z])|proton'),
 )
 
+#: Seconds; between white and grey matter at 3 T (Stanisz et al., Magn Reson Med 2005: 1.08 and 1.82).
+_T1 = 1.2
+
 _ALIASES = {'inplaneT1': 'T1w', 'inplaneT2': 'T2w', 'PD': 'PDw', 'T2star': 'T2starw', 'FLASH': 'T1w'}
 
 
@@ -23,9 +27,10 @@ _ALIASES = {'inplaneT1': 'T1w', 'inplaneT2': 'T2w', 'PD': 'PDw', 'T2star': 'T2st
 class FamilyCall:
     """The family of an acquisition and why.
 
-    ``basis`` is ``physics``, ``description``, ``suffix`` or ``none``; ``conflict`` says in a sentence where the BIDS
-    suffix disagrees; ``tr_meaning`` is ``inversion cycle``, ``readout`` or ``repetition``; ``echo_meaning`` is
-    ``nominal`` (long 3-D trains), ``effective`` or ``echo``.
+    ``basis`` is ``physics``, ``description``, ``suffix`` or ``none``; ``conflict`` says in a sentence where
+    the BIDS suffix disagrees; ``sequence`` is ``MPRAGE``, ``SPGR``, ``SE``, ``TSE``, ``IR-TSE`` or ``GRE``;
+    ``tr_meaning`` is ``inversion cycle``, ``readout`` or ``repetition``; ``echo_meaning`` is ``nominal``
+    (long 3-D trains), ``effective`` or ``echo``.
     """
 
     family: str | None
@@ -37,10 +42,17 @@ class FamilyCall:
 
 
 def infer_family(acquisition: Acquisition) -> FamilyCall:
-    """Return the contrast family of an acquisition; with nothing to go by, its suffix, and without one, nothing."""
+    """Return the contrast family of an acquisition; with nothing to go by, its suffix or nothing.
+
+    Physics decides where it can; a series description is asked next, the suffix last. A suffix that
+    disagrees is reported in ``conflict``.
+    """
     hint = _ALIASES.get(acquisition.suffix or '', acquisition.suffix)
     hint = hint if hint in FAMILIES else None
     call, basis = _by_physics(acquisition), 'physics'
+    if call == ('T2w', 'TSE') and hint == 'FLAIR' and not acquisition.scanning_sequence:
+        # A long echo without inversion time and sequence codes may be either: here the file name decides.
+        call, basis = ('FLAIR', 'IR-TSE'), 'suffix'
     if call is None:
         call, basis = _by_description(acquisition), 'description'
     if call is None:
@@ -49,7 +61,8 @@ def infer_family(acquisition: Acquisition) -> FamilyCall:
     conflict = ''
     if hint and hint != family:
         conflict = f'The file name says {hint}, the {basis} says {family}.'
-    return FamilyCall(family, sequence, basis, conflict, _tr_meaning(acquisition, sequence), _echo_meaning(acquisition, sequence))
+    meanings = _tr_meaning(acquisition, sequence), _echo_meaning(acquisition, sequence)
+    return FamilyCall(family, sequence, basis, conflict, *meanings)
 
 
 def _is_inverted(acquisition: Acquisition) -> bool:
@@ -57,7 +70,9 @@ def _is_inverted(acquisition: Acquisition) -> bool:
 
 
 def _by_physics(acquisition: Acquisition) -> tuple[str, str] | None:
-    te, tr, ti, fa = (getattr(acquisition, n) for n in ('echo_time', 'repetition_time', 'inversion_time', 'flip_angle'))
+    """Return family and sequence from the timing; limits in seconds, from the ranges of real sidecars."""
+    te, tr = acquisition.echo_time, acquisition.repetition_time
+    ti, fa = acquisition.inversion_time, acquisition.flip_angle
     if te is None or (tr is None and ti is None):
         return None
     if _is_gradient(acquisition, te, tr, fa):
@@ -68,6 +83,8 @@ def _by_physics(acquisition: Acquisition) -> tuple[str, str] | None:
         return 'T1w', 'IR-TSE'
     if tr is None:
         return None
+    if te <= 0.045 and 'IR' in acquisition.scanning_sequence and ti is None and tr < 4:
+        return 'T1w', 'IR-TSE'
     if te <= 0.045:
         return ('T1w', 'SE') if tr < 1.2 else ('PDw', 'TSE') if tr >= 1.6 and ti is None else None
     if te >= 0.06 and tr >= 1.5:
@@ -87,21 +104,28 @@ def _is_gradient(acquisition: Acquisition, te: float, tr: float | None, fa: floa
 
 
 def _gradient_echo(acquisition: Acquisition, te: float, tr: float | None) -> tuple[str, str] | None:
+    """T2starw by its echo, prepared T1w by codes, name or cycle; else T1w or PDw by the Ernst angle."""
     if te >= 0.011:
         return 'T2starw', 'GRE'
     prepared = _is_inverted(acquisition) or 'MP' in acquisition.sequence_variant
-    described = re.search(r'mprage|mpr(?![a-z])|bravo|tfe|ir-?fspgr|fsp', (acquisition.series_description or '').lower())
+    words = (acquisition.series_description or '').lower()
+    described = re.search(r'mprage|mpr(?![a-z])|bravo|tfe|ir-?fspgr|fsp', words)
     if prepared or described or (tr is not None and tr > 1.0):
         return 'T1w', 'MPRAGE'
-    if acquisition.flip_angle is not None and acquisition.flip_angle < 5 and te < 0.011:
-        return 'PDw', 'SPGR'
+    angle = acquisition.flip_angle
+    if angle is not None and tr is not None:
+        if angle >= 35 and tr < 0.012:
+            return None  # balanced steady state: neither of the families
+        if angle < 0.6 * math.degrees(math.acos(math.exp(-tr / _T1))):
+            return 'PDw', 'SPGR'
     return 'T1w', 'SPGR'
 
 
 def _long_echo(acquisition: Acquisition) -> tuple[str, str]:
     """T2w or T2-FLAIR whose inversion time was not written."""
     words = (acquisition.series_description or '').lower()
-    if acquisition.inversion_time is None and ('IR' in acquisition.scanning_sequence or re.search(_WORDS[0][1], words)):
+    inverted = 'IR' in acquisition.scanning_sequence or re.search(_WORDS[0][1], words)
+    if acquisition.inversion_time is None and inverted:
         return 'FLAIR', 'IR-TSE'
     return 'T2w', 'TSE'
 

@@ -1,4 +1,4 @@
-"""Metadata as a sentence for MR-CLIP's text tower: the released wording, and ours with a derived block before it."""
+"""Metadata as a sentence for MR-CLIP: the released wording, and ours with a derived block before it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def prompt(acquisition: Acquisition, *, plane: str = 'axial') -> str:
 
 
 def released_prompt(acquisition: Acquisition, *, plane: str = 'axial') -> str:
-    """Return the prompt of the released MR-CLIP, word for word; times in seconds, ``NONE`` for a missing value."""
+    """Return the prompt of the released MR-CLIP, word for word; times in s, ``NONE`` for a missing value."""
     a = acquisition
     return (
         f'A brain MRI, plane {plane}, Scanner (Manufacturer, Model, Field Strength): '
@@ -41,7 +41,8 @@ def released_prompt(acquisition: Acquisition, *, plane: str = 'axial') -> str:
         f'Acquisition (Description, Sequence, Variant): '
         f'({_text(a.series_description)}, {_list(a.scanning_sequence)}, {_list(a.sequence_variant)}), '
         f'Imaging Parameters (Echo Time, Repetition Time, Inversion Time, Flip Angle): '
-        f'({_number(a.echo_time)}, {_number(a.repetition_time)}, {_number(a.inversion_time)}, {_number(a.flip_angle)})'
+        f'({_number(a.echo_time)}, {_number(a.repetition_time)}, '
+        f'{_number(a.inversion_time)}, {_number(a.flip_angle)})'
     )
 
 

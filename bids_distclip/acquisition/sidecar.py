@@ -1,4 +1,4 @@
-"""BIDS JSON sidecars to :class:`Acquisition` and back: units checked, spellings normalized, nothing filled in."""
+"""BIDS JSON sidecars to :class:`Acquisition` and back: units checked, spellings normalized."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import csv
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bids_distclip.acquisition.record import Acquisition
 
 #: Field, BIDS keys it may come from (first wins), and the value above which a time must be in milliseconds.
-NUMBERS = {
+NUMBERS: dict[str, tuple[tuple[str, ...], float | None]] = {
     'field_strength': (('MagneticFieldStrength',), None),
     'echo_time': (('EchoTime',), 1.0),
     'repetition_time': (('RepetitionTime', 'RepetitionTimePreparation', 'RepetitionTimeExcitation'), 100.0),
@@ -22,12 +22,16 @@ NUMBERS = {
     'slice_thickness': (('SliceThickness',), None),
     'echo_train_length': (('EchoTrainLength',), None),
 }
-TEXTS = {
+TEXTS: dict[str, tuple[str, ...]] = {
+    'manufacturer': ('Manufacturer',),
     'model': ('ManufacturersModelName',),
+    'acquisition_type': ('MRAcquisitionType',),
     'series_description': ('SeriesDescription', 'ProtocolName'),
     'contrast_agent': ('ContrastBolusIngredient',),
 }
 LISTS = {'scanning_sequence': 'ScanningSequence', 'sequence_variant': 'SequenceVariant'}
+#: Texts that say nothing; a contrast agent of NONE does.
+_EMPTY = ('', 'n/a', 'unknown', 'anonymized', 'anonymous')
 
 
 @functools.cache
@@ -54,102 +58,128 @@ def from_sidecar(
 ) -> Acquisition:
     """Read the metadata of a sidecar.
 
-    Times above a plausible number of seconds are taken for milliseconds, with a note. Values of a wrong type are left
-    out, with a note. ``origin`` says where the values came from: one text, or one per BIDS key.
+    Times above a plausible number of seconds are taken for milliseconds, with a note. Values of a wrong type
+    are left out, with a note. ``origin`` says where the values came from: one text, or one per BIDS key.
     """
-    values: dict[str, Any] = {}
-    provenance: dict[str, str] = {}
-    notes: list[str] = []
-
-    def keep(name: str, key: str, value: Any) -> None:
-        values[name] = value
-        provenance[name] = origin if isinstance(origin, str) else str(origin.get(key, 'sidecar'))
-
+    reading = _Reading(raw, origin)
     for name, (keys, limit) in NUMBERS.items():
-        for key in keys:
-            number = _number(raw.get(key), key, notes)
-            if number is not None:
-                keep(name, key, _in_seconds(number, key, limit, notes))
-                break
-    for name, text_keys in TEXTS.items():
-        for key in text_keys:
-            if isinstance(raw.get(key), str) and raw[key].strip():
-                keep(name, key, raw[key].strip())
-                break
+        reading.number(name, keys, limit=limit)
+    for name, keys in TEXTS.items():
+        reading.text(name, keys)
     for name, key in LISTS.items():
-        parts = _codes(raw.get(key))
-        if parts:
-            keep(name, key, parts)
-    if isinstance(raw.get('Manufacturer'), str) and raw['Manufacturer'].strip():
-        keep('manufacturer', 'Manufacturer', normalize_vendor(raw['Manufacturer']))
-    if raw.get('MRAcquisitionType') in ('1D', '2D', '3D'):
-        keep('acquisition_type', 'MRAcquisitionType', raw['MRAcquisitionType'])
-    _implausible(values, notes)
-    if values.get('echo_train_length') is not None:
-        values['echo_train_length'] = int(values['echo_train_length'])
-    return replace(Acquisition(suffix=suffix, provenance=provenance, notes=tuple(notes)), **values)
+        reading.codes(name, key)
+    _normalize(reading.values, reading.notes)
+    _repair(reading.values, reading.notes)
+    provenance = {name: reading.provenance[name] for name in reading.values}
+    return Acquisition(
+        suffix=suffix, provenance=provenance, notes=tuple(dict.fromkeys(reading.notes)), **reading.values
+    )
 
 
 def to_sidecar(acquisition: Acquisition) -> dict[str, Any]:
-    """Return the known fields under their BIDS keys."""
-    out: dict[str, Any] = {}
-    for table in (NUMBERS, TEXTS, LISTS):
-        for name, spec in table.items():
-            value = getattr(acquisition, name)
-            key = spec if isinstance(spec, str) else (spec[0][0] if isinstance(spec[0], tuple) else spec[0])
-            if value not in (None, ()):
-                out[key] = '\\'.join(value) if isinstance(value, tuple) else value
-    for name, key in (('manufacturer', 'Manufacturer'), ('acquisition_type', 'MRAcquisitionType')):
-        if getattr(acquisition, name) is not None:
-            out[key] = getattr(acquisition, name)
-    return out
+    """Return the known fields under their BIDS keys; lists in DICOM's form, joined by a backslash."""
+    keys = {name: spec[0][0] for name, spec in NUMBERS.items()}
+    keys |= {name: spec[0] for name, spec in TEXTS.items()} | LISTS
+    values = {key: getattr(acquisition, name) for name, key in keys.items()}
+    return {
+        key: '\\'.join(value) if isinstance(value, tuple) else value
+        for key, value in values.items() if value not in (None, ())
+    }
+
+
+@dataclass
+class _Reading:
+    """One sidecar on its way: values found so far, where each came from, and what was odd."""
+
+    raw: Mapping[str, Any]
+    origin: str | Mapping[str, str]
+    values: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def keep(self, name: str, key: str, value: Any) -> None:
+        self.values[name] = value
+        origin = self.origin
+        self.provenance[name] = origin if isinstance(origin, str) else origin.get(key, 'sidecar')
+
+    def number(self, name: str, keys: tuple[str, ...], *, limit: float | None) -> None:
+        for key in keys:
+            number = _number(self.raw.get(key), key, self.notes)
+            if number is None:
+                continue
+            if limit is not None and number > limit:
+                self.notes.append(f'{key} is {number:g}, too long for seconds: read as milliseconds.')
+                number /= 1000
+            self.keep(name, key, number)
+            return
+
+    def text(self, name: str, keys: tuple[str, ...]) -> None:
+        for key in keys:
+            value = self.raw.get(key)
+            if isinstance(value, str) and value.strip().lower() not in _EMPTY:
+                self.keep(name, key, value.strip())
+                return
+            if value is not None and not isinstance(value, str):
+                self.notes.append(f'{key} is not a text and was ignored.')
+
+    def codes(self, name: str, key: str) -> None:
+        value = self.raw.get(key)
+        parts = value.replace('\\', '/').split('/') if isinstance(value, str) else value
+        if isinstance(parts, (list, tuple)) and all(isinstance(part, str) for part in parts):
+            found = (part.strip().upper() for part in parts)
+            codes = tuple(part for part in found if part and part != 'NONE')
+            if codes:
+                self.keep(name, key, codes)
+        elif value is not None:
+            self.notes.append(f'{key} is neither a text nor a list of texts and was ignored.')
 
 
 def _number(value: Any, key: str, notes: list[str]) -> float | None:
     if isinstance(value, (list, tuple)):
         if not value:
             return None
-        notes.append(f'{key} has {len(value)} values; the first is used.')
+        if len(value) > 1:
+            notes.append(f'{key} has {len(value)} values; the first is used.')
         value = value[0]
-    if value is None or isinstance(value, bool):
+    if value is None:
         return None
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        notes.append(f'{key} is not a number and was ignored.')
-        return None
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
     if not math.isfinite(number) or number < 0:
         notes.append(f'{key} is not a positive number and was ignored.')
         return None
     return number
 
 
-def _in_seconds(number: float, key: str, limit: float | None, notes: list[str]) -> float:
-    if limit is not None and number > limit:
-        notes.append(f'{key} is {number:g}, too long for seconds: read as milliseconds.')
-        return number / 1000.0
-    return number
+def _normalize(values: dict[str, Any], notes: list[str]) -> None:
+    """Bring vendor, acquisition type and echo train length into the forms the record promises."""
+    if 'manufacturer' in values:
+        values['manufacturer'] = normalize_vendor(values['manufacturer'])
+    if values.get('acquisition_type', '3D') not in ('1D', '2D', '3D'):
+        notes.append(f'MRAcquisitionType is {values.pop("acquisition_type")!r} and was ignored.')
+    if 'echo_train_length' in values:
+        values['echo_train_length'] = int(values['echo_train_length'])
 
 
-def _codes(value: Any) -> tuple[str, ...]:
-    parts = value.replace('\\', '/').split('/') if isinstance(value, str) else value
-    if not isinstance(parts, (list, tuple)):
-        return ()
-    return tuple(p.strip().upper() for p in parts if isinstance(p, str) and p.strip() and p.strip().upper() != 'NONE')
-
-
-def _implausible(values: dict[str, Any], notes: list[str]) -> None:
-    """Drop zeros that mean *unknown*, and note values no scanner has."""
-    for name in ('echo_time', 'repetition_time', 'inversion_time', 'flip_angle', 'field_strength', 'slice_thickness'):
-        if values.get(name) == 0:
-            del values[name]
-            notes.append(f'{name.replace("_", " ")} is 0 and was ignored.')
-    field = values.get('field_strength')
-    if field is not None and field > 100:
-        values['field_strength'] = field / 10_000.0
-        notes.append(f'MagneticFieldStrength is {field:g}, too high for tesla: read as gauss.')
+def _repair(values: dict[str, Any], notes: list[str]) -> None:
+    """Drop zeros that mean *unknown*, repair other units, and note values no scanner has."""
+    for name in [n for n in NUMBERS if values.get(n) == 0]:
+        del values[name]
+        notes.append(f'{name.replace("_", " ")} is 0 and was ignored.')
+    strength = values.get('field_strength')
+    if strength is not None and strength > 100:
+        values['field_strength'] = strength / 10_000
+        notes.append(f'MagneticFieldStrength is {strength:g}, too high for tesla: read as gauss.')
     echo, repetition = values.get('echo_time'), values.get('repetition_time')
-    if echo is not None and repetition is not None and echo > repetition:
-        notes.append('EchoTime is longer than RepetitionTime.')
-    if values.get('flip_angle') is not None and values['flip_angle'] > 360:
+    if echo is not None and repetition is not None:
+        in_ms = any(note.startswith('EchoTime') and 'milliseconds' in note for note in notes)
+        # 7 ms of readout is not too long for seconds; beside an echo time in ms it must be in ms as well.
+        if in_ms and 1 < repetition <= 100 and repetition / 1000 > echo:
+            values['repetition_time'] = repetition / 1000
+            notes.append(f'RepetitionTime is {repetition:g} beside an EchoTime in ms: read as milliseconds.')
+        elif echo > repetition:
+            notes.append('EchoTime is longer than RepetitionTime.')
+    if values.get('flip_angle', 0) > 360:
         notes.append('FlipAngle is above 360 degrees.')

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.simulation.anatomy import read_anatomies
+from bids_distclip.simulation.signature import signature
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_loop
 from bids_distclip.training.losses import gradient_l1, patch_contrast, structure_loss, weighted_l1
@@ -33,52 +35,77 @@ class Weights:
     residual: float = 2.0
     gradient: float = 1.0
     structure: float = 0.2
+    read: float = 0.5
 
 
 class DistClipTask(nn.Module):
-    """The generator with a frozen MR-CLIP beside it; calling ``losses`` on a batch gives the terms."""
+    """The generator with its MR-CLIP; calling ``losses`` on a batch gives the terms.
 
-    def __init__(self, options: GeneratorOptions, clip: MRCLIP, *, weights: Weights, guidance: str = 'both') -> None:
+    With ``tune_clip`` the towers go on learning, at the generator's wish and held by their own read-out loss; the
+    statistics of their batch norms stay as they are.
+    """
+
+    def __init__(
+        self, options: GeneratorOptions, clip: MRCLIP, *, weights: Weights, guidance: str = 'both', tune_clip: bool = True,
+    ) -> None:
         super().__init__()
         self.generator = Generator(options)
-        self.weights, self.guidance = weights, guidance
-        # In a list, so that it is neither trained nor written into this task's checkpoints.
-        self._clip = [clip.eval().requires_grad_(False)]
+        self.weights, self.guidance, self.tune_clip = weights, guidance, tune_clip
+        self.clip = clip.eval().requires_grad_(tune_clip)
+
+    def train(self, mode: bool = True) -> DistClipTask:
+        """Set the generator's mode; the towers stay in evaluation mode."""
+        super().train(mode)
+        self.clip.eval()
+        return self
 
     def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Return the loss terms of S slices, each seen under two protocols."""
         rng = np.random.default_rng([78, step])
         device = next(self.generator.parameters()).device
         with torch.autocast(device.type, torch.bfloat16):
-            theta = self._styles(batch, rng, device)
+            theta, read = self._styles(batch, rng, device)
             x, clean = batch.noisy.to(device), batch.clean.to(device)
             outputs = self._outputs(x, theta)
-        return self._terms(batch, x.float(), clean, {k: v.float() for k, v in outputs.items()})
+        terms = self._terms(batch, x.float(), clean, {k: v.float() for k, v in outputs.items()})
+        return terms | ({'read': self.weights.read * read} if self.tune_clip else {})
 
-    def _styles(self, batch: Batch, rng: np.random.Generator, device: torch.device) -> Tensor:
-        """Return θ ``(S, 2, 512)``: of the prompt, or of an image with that protocol, preferably of another head."""
-        clip, (slices, count) = self._clip[0], batch.noisy.shape[:2]
-        with torch.no_grad():
+    def _styles(self, batch: Batch, rng: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return θ ``(S, 2, 512)``: of the prompt, or of an image with that protocol, preferably of another head.
+
+        Second comes the towers' own loss: what they tell of the physics, and how near image and prompt are.
+        """
+        clip, (slices, count) = self.clip, batch.noisy.shape[:2]
+        with torch.set_grad_enabled(self.tune_clip):
             fitted = torch.cat([
                 fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)
                 for images, pixel in zip(batch.noisy, batch.pixels)
             ])
-            seen = clip.encode_image(fitted).reshape(slices, count, -1)
+            seen = clip.encode_image(fitted)
             told = clip.encode_text([
                 training_prompt(p.acquisition, rng, family=p.family, plane=plane)
                 for row, plane in zip(batch.protocols, batch.planes) for p in row
-            ]).reshape(slices, count, -1)
-        theta = torch.empty_like(seen)
-        for s in range(slices):
-            for p in range(count):
-                others = [
-                    (i, j) for i in range(slices) for j in range(count)
-                    if i != s and batch.protocols[i][j] is batch.protocols[s][p]
-                ]
-                i, j = others[rng.integers(len(others))] if others and rng.random() < 0.7 else (s, p)
-                image = self.guidance == 'image' or (self.guidance == 'both' and rng.random() < 0.5)
-                theta[s, p] = seen[i, j] if image else told[s, p]
-        return theta
+            ])
+            truth = torch.stack([
+                signature(p, scale=float(scale)) for row, scales in zip(batch.protocols, batch.scales)
+                for p, scale in zip(row, scales)
+            ]).to(device)
+            read = sum(F.smooth_l1_loss(clip.read_out(t).float(), truth, beta=0.1) for t in (seen, told))
+            read = read + (1 - F.cosine_similarity(seen.float(), told.float())).mean()
+        seen, told = seen.reshape(slices, count, -1), told.reshape(slices, count, -1)
+        return torch.stack([
+            torch.stack([self._guide(batch, s, p, seen, told, rng) for p in range(count)]) for s in range(slices)
+        ]), read
+
+    def _guide(self, batch: Batch, s: int, p: int, seen: Tensor, told: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.guidance == 'text' or (self.guidance == 'both' and rng.random() < 0.5):
+            return told[s, p]
+        wanted = batch.protocols[s][p]
+        others = [
+            (i, j) for i, row in enumerate(batch.protocols) for j, made in enumerate(row) if i != s and made is wanted
+        ]
+        i, j = others[rng.integers(len(others))] if others and rng.random() < 0.7 else (s, p)
+        return seen[i, j]
 
     def _outputs(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
         """Return β ``(S, 2, C, H, W)`` and ``rendered`` ``(S, 2, 2, H, W)``: [slice, from, to]."""
@@ -124,24 +151,24 @@ class DistClipTask(nn.Module):
 
 def train_distclip(
     labels: Path, out: Path, *, clip: MRCLIP, preset: str = 'tiny', steps: int = 6000, minutes: float = float('inf'),
-    device: str = 'cpu', workers: int = 1, seed: int = 0, slices: int = 4, size: int = 160, learning_rate: float = 1.5e-3,
+    device: str = 'cpu', workers: int = 1, seed: int = 0, slices: int = 4, size: int = 144, learning_rate: float = 1.5e-3,
     guidance: str = 'both', weights: Weights | None = None, options: Mapping[str, Any] | None = None,
-    lesions: bool = True, texture: bool = True,
+    lesions: bool = True, texture: bool = True, tune_clip: bool = True,
 ) -> dict[str, Any]:
     """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
     torch.manual_seed(seed)
     chosen = replace(PRESETS[preset], **(options or {}))
-    task = DistClipTask(chosen, clip.to(device), weights=weights or Weights(), guidance=guidance).to(device)
+    task = DistClipTask(chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip).to(device)
     anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
     stream = StreamOptions(
-        slices=slices, protocols=2, size=size, pool=slices + 1, same_family=0.5, lesions=lesions, texture=texture,
+        slices=slices, protocols=2, size=size, pixel=(0.9, 1.35), pool=slices + 1, same_family=0.5, lesions=lesions, texture=texture,
         seed=seed + 1,
     )
     data = SliceStream(anatomies, stream, length=steps, device=device if workers == 0 else 'cpu')
     card = {
         'model': preset, 'task': 'distclip', 'options': chosen.to_dict(), 'anatomies': [a.name for a in anatomies],
         'steps': steps, 'seed': seed, 'slices_per_step': slices, 'size': size, 'learning_rate': learning_rate,
-        'guidance': guidance, 'losses': vars(task.weights),
+        'guidance': guidance, 'tune_clip': tune_clip, 'clip': clip.config_name, 'losses': vars(task.weights),
     }
     card['reached'] = run_loop(
         task, data, task.losses, folder=out, steps=steps, learning_rate=learning_rate, minutes=minutes,

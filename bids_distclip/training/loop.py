@@ -40,7 +40,8 @@ def run_loop(
     summed. Batch *i* is ``data[i]``, so that a resumed run sees what an unbroken one would have seen. The learning
     rate warms up linearly and falls as a cosine to 2 % at ``steps``. A running average of the weights is kept.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-2)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-2)
     average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
     start = load_state(folder, model=model, average=average, optimizer=optimizer)
     loader = DataLoader(
@@ -56,12 +57,12 @@ def run_loop(
         total = sum(v for k, v in parts.items() if not k.startswith('_'))
         optimizer.zero_grad(set_to_none=True)
         total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        norm = torch.nn.utils.clip_grad_norm_(trained, clip)
         if torch.isfinite(norm):
             optimizer.step()
         _update_average(average, model, decay=min(average_decay, (step + 1) / (step + 10)))
         for name, value in {**parts, 'total': total, '_norm': norm}.items():
-            sums[name] = sums.get(name, 0.0) + float(value) / log_every
+            sums[name] = sums.get(name, 0.0) + float(value.detach()) / log_every
         done = step + 1
         if done % log_every == 0:
             _log(folder, done, time.monotonic() - began, (done - start), sums)

@@ -16,8 +16,8 @@ from bids_distclip.networks.mrclip import CONFIGS
 from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.training.prompts import training_prompt
 
-#: Merges to learn: with 256 bytes, their word-final forms and two special tokens this makes 1538 tokens.
-MERGES = 1024
+#: Most merges to learn; with 256 bytes, their word-final forms and two special tokens they must fit the text tower.
+MERGES = 382
 
 
 def sample_prompts(count: int, *, seed: int = 0) -> list[str]:

@@ -1,0 +1,131 @@
+"""What the benchmark asks: a source, a target, and the image the target's scanner would have shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.acquisition.sidecar import from_sidecar
+from bids_distclip.harmonizers.base import Target
+from bids_distclip.simulation.anatomy import Anatomy
+from bids_distclip.simulation.heads import Head
+from bids_distclip.simulation.protocol import Protocol, draw_protocol
+from bids_distclip.simulation.volumes import SimulatedVolume, simulate_volumes
+from bids_distclip.volume.image import Volume
+from bids_distclip.volume.intensity import brain_scale
+from bids_distclip.volume.prepared import Prepared
+
+#: Contrast pairs asked for; equal families are asked twice: another protocol, and the source's own.
+PAIRS = (
+    ('T1w', 'T1w'), ('T2w', 'T2w'), ('FLAIR', 'FLAIR'), ('PDw', 'PDw'), ('T1w', 'T2w'), ('T2w', 'T1w'),
+    ('PDw', 'T2w'), ('T2w', 'FLAIR'), ('FLAIR', 'T1w'), ('T1w', 'FLAIR'), ('FLAIR', 'T2w'),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question. ``truth`` is ``(X, Y, Z)`` RAS, 1.0 at its own 99.5th brain percentile.
+
+    ``image_target`` guides by another head's picture, ``metadata_target`` by metadata alone. ``nothing_to_do`` marks
+    cases whose target is the source's own protocol: the truth then is the source.
+    """
+
+    data: str
+    head: str
+    source_family: str
+    target_family: str
+    source: Prepared
+    truth: np.ndarray
+    image_target: Target
+    metadata_target: Target
+    nothing_to_do: bool = False
+
+    @property
+    def pair(self) -> str:
+        """Return ``T1w→T2w``, with ``(own)`` where nothing needs doing."""
+        return f'{self.source_family}→{self.target_family}' + (' (own)' if self.nothing_to_do else '')
+
+
+def as_prepared(
+    data: np.ndarray, brain: np.ndarray, affine: np.ndarray, *, acquisition: Acquisition, family: str
+) -> Prepared:
+    """Wrap a skull-stripped array as the app would have prepared it."""
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    header = nib.Nifti1Image(data, affine).header
+    return Prepared(Volume(data, affine, header), brain, data > 0, brain_scale(data, brain), acquisition, family)
+
+
+def simulated_cases(
+    anatomies: Sequence[Anatomy], *, seed: int = 9_000, size: tuple[int, int, int] = (160, 192, 144)
+) -> Iterator[Case]:
+    """Yield every pair on every held-out head, protocols drawn anew; the guide is the next head of the list."""
+    for index, anatomy in enumerate(anatomies):
+        rng = np.random.default_rng([seed, index])
+        families = ('T1w', 'T2w', 'FLAIR', 'PDw')
+        first = {f: draw_protocol(rng, family=f) for f in families}
+        second = {f: draw_protocol(rng, family=f) for f in families}
+        protocols = [*first.values(), *second.values()]
+        own = _head_volumes(anatomy, protocols, seed=seed + index, size=size)
+        other = _head_volumes(anatomies[(index + 1) % len(anatomies)], protocols, seed=seed + 500 + index, size=size)
+        scans = {(f, i): own[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
+        guides = {(f, i): other[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
+        for a, b in PAIRS:
+            yield _simulated(anatomy.name, (a, first[a], scans[a, 0]), (b, second[b], scans[b, 1], guides[b, 1]))
+        for a in families:
+            yield _simulated(anatomy.name, (a, first[a], scans[a, 0]), (a, first[a], scans[a, 0], guides[a, 0]), own=True)
+
+
+def _head_volumes(
+    anatomy: Anatomy, protocols: Sequence[Protocol], *, seed: int, size: tuple[int, int, int]
+) -> list[SimulatedVolume]:
+    head = Head(anatomy, seed=seed, deform_mm=2.0, lesion_kinds=('ms',))
+    return simulate_volumes(head, protocols, size=size, seed=seed, strip=2.0, effect_strength=0.5)
+
+
+def _simulated(name: str, source: tuple, target: tuple, *, own: bool = False) -> Case:
+    a, protocol_a, scan_a = source
+    b, protocol_b, scan_b, guide = target
+    made = as_prepared(scan_a.image, scan_a.brain > 0.5, scan_a.affine, acquisition=protocol_a.acquisition, family=a)
+    shown = as_prepared(guide.image, guide.brain > 0.5, guide.affine, acquisition=protocol_b.acquisition, family=b)
+    truth = made.volume.data / made.scale if own else scan_b.truth / brain_scale(scan_b.truth, scan_b.brain > 0.5)
+    return Case(
+        'simulated', name, a, b, made, truth.astype(np.float32),
+        Target('image', 'other head', b, protocol_b.acquisition, shown, shown.scale),
+        Target('metadata', protocol_b.scanner, b, protocol_b.acquisition), own,
+    )
+
+
+def real_cases(brains: Path, *, subjects: Sequence[str] = ('openmsmni07', 'openmsmni26')) -> Iterator[Case]:
+    """Yield every pair on real skull-stripped co-registered heads; metadata come from ``real_protocols.json``.
+
+    The guide is the next subject's image. Equal families have no second protocol: only *nothing to do* is asked.
+    """
+    guesses = json.loads((Path(__file__).parent / 'real_protocols.json').read_text(encoding='utf-8'))
+    loaded = {s: {f: _read_real(brains, s, f, guesses) for f in ('T1w', 'T2w', 'FLAIR')} for s in subjects}
+    for index, subject in enumerate(subjects):
+        scans, guides = loaded[subject], loaded[subjects[(index + 1) % len(subjects)]]
+        for a, b in PAIRS:
+            if 'PDw' in (a, b):
+                continue
+            truth = scans[b].volume.data / scans[b].scale
+            shown = guides[b]
+            yield Case(
+                'real', subject, a, b, scans[a], truth, Target('image', 'other head', b, shown.acquisition, shown, shown.scale),
+                Target('metadata', 'published protocol', b, scans[b].acquisition), a == b,
+            )
+
+
+def _read_real(brains: Path, subject: str, family: str, guesses: dict) -> Prepared:
+    path = next(Path(brains).glob(f'sub-{subject}/**/sub-{subject}*_{family}.nii.gz'), None)
+    names = [p for p in Path(brains).glob(f'sub-{subject}/**/*_{family}.nii.gz') if 'ce-' not in p.name]
+    image = nib.as_closest_canonical(nib.load(sorted(names)[0] if names else path))
+    data = image.get_fdata(dtype=np.float32)
+    source = next((v for k, v in guesses.items() if subject.startswith(k)), {})
+    acquisition = from_sidecar(source.get(family, {}), suffix=family, origin='published')
+    return as_prepared(data, data > 0, image.affine, acquisition=acquisition, family=family)

@@ -1,0 +1,75 @@
+"""``distclip evaluate``: the command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``distclip evaluate`` to a parser; imports nothing heavy."""
+    parser.add_argument('--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures')
+    parser.add_argument('--labels', type=Path, help='folder with label maps; the held-out heads among them are simulated')
+    parser.add_argument('--brains', type=Path, help='folder with real skull-stripped co-registered heads')
+    parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate')
+    parser.add_argument('--weights', type=Path, help='folder with weights (default: the shipped ones)')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto')
+    parser.add_argument('--planes', type=int, choices=(1, 3), default=3)
+    parser.add_argument('--engines', default='identity,histogram,distclip', help='comma-separated names')
+    parser.add_argument('--pairs', default='', help='comma-separated, as T1w-T2w; default all')
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Run the benchmark; return the exit code."""
+    import itertools
+
+    from bids_distclip.benchmark.pictures import draw_case
+    from bids_distclip.benchmark.run import run_cases, summary, write_table
+    from bids_distclip.errors import UsageError
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to evaluate on', cure='Give --labels, --brains or both.')
+    cases = _cases(args)
+    wanted = {p.strip().replace('-', '→') for p in args.pairs.split(',') if p.strip()}
+    if wanted:
+        cases = itertools.chain(c for c in cases if f'{c.source_family}→{c.target_family}' in wanted)
+    pictures = args.out / 'pictures'
+    rows = run_cases(cases, _engines(args), on_result=lambda case, name, made: draw_case(case, name, made, pictures))
+    write_table(rows, args.out / 'benchmark.tsv')
+    (args.out / 'benchmark.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def _cases(args: argparse.Namespace):
+    from bids_distclip.benchmark.cases import real_cases, simulated_cases
+    from bids_distclip.simulation.anatomy import read_anatomies
+    from bids_distclip.training.mrclip import HELD_OUT
+
+    if args.brains:
+        yield from real_cases(args.brains)
+    if args.labels:
+        held_out = [a for a in read_anatomies(args.labels) if a.name in HELD_OUT and a.whole_head]
+        yield from simulated_cases(held_out[: args.heads])
+
+
+def _engines(args: argparse.Namespace) -> dict:
+    from bids_distclip.harmonizers.registry import get_harmonizer
+
+    engines = {}
+    for name in (n.strip() for n in args.engines.split(',')):
+        if name == 'distclip':
+            engine = get_harmonizer(
+                name, weights=args.weights, device=args.device, precision=args.precision, planes=args.planes
+            )
+            engines |= {'distclip, image': (engine, 'image'), 'distclip, metadata': (engine, 'metadata')}
+        else:
+            engines[name] = (get_harmonizer(name), 'image')
+    return engines
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(prog='distclip evaluate')
+    add_evaluate_arguments(parser)
+    raise SystemExit(run_evaluate(parser.parse_args()))

@@ -1,0 +1,79 @@
+"""Ask every engine every case and tabulate how near the truth it came."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bids_distclip.benchmark.cases import Case
+from bids_distclip.harmonizers.base import Harmonizer, Target
+from bids_distclip.quality.metrics import paper_protocol, psnr
+
+COLUMNS = ('data', 'head', 'pair', 'engine', 'psnr', 'ssim', 'psnr_brain', 'seconds')
+
+
+def run_cases(
+    cases: Iterable[Case],
+    engines: Mapping[str, tuple[Harmonizer, str]],
+    *,
+    on_result: Callable[[Case, str, np.ndarray], None] | None = None,
+) -> list[dict[str, object]]:
+    """Return one row per case and engine; ``engines`` maps a name to a harmonizer and the kind of target it gets."""
+    rows = []
+    for case in cases:
+        for name, (engine, kind) in engines.items():
+            target = case.image_target if kind == 'image' else case.metadata_target
+            row, picture = _ask(case, name, engine, target)
+            rows.append(row)
+            print('  '.join(f'{row[c]:.3f}' if isinstance(row[c], float) else str(row[c]) for c in COLUMNS), flush=True)
+            if on_result:
+                on_result(case, name, picture)
+    return rows
+
+
+def _ask(case: Case, name: str, engine: Harmonizer, target: Target) -> tuple[dict[str, object], np.ndarray]:
+    began = time.monotonic()
+    answer = engine.harmonize(case.source, target, synthesize=case.source_family != case.target_family)
+    seconds = time.monotonic() - began
+    scale = case.source.scale if name == 'identity' else target.scale
+    picture = np.clip(answer.data / scale, 0, 1) * case.source.brain
+    truth = np.clip(case.truth, 0, 1) * case.source.brain
+    decibel, similarity = paper_protocol(picture, truth)
+    return {
+        'data': case.data, 'head': case.head, 'pair': case.pair, 'engine': name, 'psnr': min(decibel, 99.0),
+        'ssim': similarity, 'psnr_brain': min(psnr(picture, truth, mask=case.source.brain), 99.0), 'seconds': seconds,
+    }, picture
+
+
+def write_table(rows: Iterable[Mapping[str, object]], path: Path) -> Path:
+    """Write the rows as TSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('w', encoding='utf-8', newline='') as stream:
+        writer = csv.DictWriter(stream, COLUMNS, delimiter='\t', lineterminator='\n')
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({c: f'{row[c]:.4f}' if isinstance(row[c], float) else row[c] for c in COLUMNS})
+    return path
+
+
+def summary(rows: Iterable[Mapping[str, object]]) -> str:
+    """Return a Markdown table: one line per data set and pair, one column per engine, PSNR dB / SSIM, means over heads."""
+    groups: dict[tuple, dict[str, list]] = defaultdict(lambda: defaultdict(list))
+    engines: list[str] = []
+    for row in rows:
+        groups[row['data'], row['pair']][row['engine']].append((row['psnr'], row['ssim']))
+        if row['engine'] not in engines:
+            engines.append(row['engine'])
+    lines = ['| data | pair | heads | ' + ' | '.join(engines) + ' |', '|' + '---|' * (3 + len(engines))]
+    for (data, pair), found in groups.items():
+        cells = []
+        for engine in engines:
+            values = np.array(found[engine], dtype=float)
+            cells.append(f'{values[:, 0].mean():.1f} / {values[:, 1].mean():.3f}' if len(values) else '')
+        lines.append(f'| {data} | {pair} | {max(len(v) for v in found.values())} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'

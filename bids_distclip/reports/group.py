@@ -1,0 +1,110 @@
+"""The page and the tables of a whole derivative: what became of each image, whether images agree better."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_distclip import __version__
+from bids_distclip.quality.metrics import metric_table
+from bids_distclip.quality.record import find_records, read_record
+from bids_distclip.reports.methods import lookup
+from bids_distclip.reports.page import render, save
+from bids_distclip.reports.spread import Spread, conclude, spreads
+
+_ABOUT = {'subject': 'Subject', 'image': 'Image', 'status': 'State', 'family': 'Family', 'target': 'Target'}
+_SPREAD = (
+    'family', 'target', 'tissue', 'images',
+    'mean_before', 'mean_after', 'sd_before', 'sd_after', 'cv_before', 'cv_after',
+)
+
+
+def build_group(output_dir: Path) -> Path | None:
+    """Write the group page from the records on disk and return its path; None where there is no record.
+
+    Writes ``group.html``, ``group_images.tsv`` (one row per image: its state and every number, ``_before``
+    for the source's own) and ``group_spread.tsv`` (per family, target and intensity class: mean, standard
+    deviation and coefficient of variation over images, before and after). Unknown numbers are ``n/a``.
+    """
+    found = [(path, read_record(path).to_dict()) for path in find_records(output_dir)]
+    if not found:
+        return None
+    records = [record for _, record in found]
+    rows = [_row(record, subject=path.relative_to(output_dir).parts[0]) for path, record in found]
+    columns = list(dict.fromkeys([*_ABOUT, *(key for row in rows for key in row)]))
+    table = [{key: _cell(row.get(key)) for key in columns} for row in rows]
+    tissues = [_spread_row(spread) for spread in spreads(records)]
+    save(_tsv(columns, rows=table), path=output_dir / 'group_images.tsv')
+    save(_tsv(_SPREAD, rows=tissues), path=output_dir / 'group_spread.tsv')
+    text = render(
+        'group.html',
+        script='group.js',
+        rows=[{'link': _link(row['subject'], output_dir=output_dir), 'cells': row} for row in table],
+        columns=[(key, _heading(key), key not in _ABOUT) for key in columns],
+        spreads=tissues,
+        spread_columns=_SPREAD,
+        conclusions=conclude(records),
+        states=_states(records),
+        version=__version__,
+    )
+    return save(text, path=output_dir / 'group.html')
+
+
+def _row(record: Mapping[str, Any], *, subject: str) -> dict[str, Any]:
+    row = {
+        'subject': subject,
+        'image': lookup(record, 'source.path'),
+        'status': record.get('status'),
+        'family': lookup(record, 'source.family'),
+        'target': lookup(record, 'target.name'),
+    }
+    for name, entry in (record.get('metrics') or {}).items():
+        if entry.get('before') is not None:
+            row[f'{name}_before'] = entry['before']
+        row[name] = entry.get('value')
+    return row
+
+
+def _spread_row(spread: Spread) -> dict[str, str]:
+    values = {'family': spread.family, 'target': spread.target, 'images': spread.images}
+    values['tissue'] = spread.tissue.removeprefix('class_')
+    for name, pair in (('mean', spread.mean), ('sd', spread.sd), ('cv', spread.variation)):
+        values |= {f'{name}_before': pair[0], f'{name}_after': pair[1]}
+    return {key: _cell(values[key]) for key in _SPREAD}
+
+
+def _heading(key: str) -> str:
+    name = key.removesuffix('_before')
+    label = _ABOUT.get(key) or metric_table().get(name, {}).get('label', name)
+    return f'{label}, source' if key.endswith('_before') else label
+
+
+def _link(subject: str, *, output_dir: Path) -> str:
+    """Return the address of a subject's page beside this one, or nothing where it has none."""
+    name = f'{subject}.html'
+    return name if re.fullmatch('sub-[A-Za-z0-9+]+', subject) and (output_dir / name).is_file() else ''
+
+
+def _states(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    states = [str(record.get('status')) for record in records]
+    return [(state, states.count(state)) for state in dict.fromkeys(states)]
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == '' or value != value:
+        return 'n/a'
+    return f'{value:.5g}' if isinstance(value, float) else re.sub(r'\s+', ' ', str(value))
+
+
+def _tsv(columns: Sequence[str], *, rows: Iterable[Mapping[str, str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(
+        stream, columns, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_NONE, quotechar=None
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -1,0 +1,89 @@
+"""One HTML file that needs no other: templates, styles, scripts and images in one, under a strict policy."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image, UnidentifiedImageError
+
+_TYPES = {'.webp': 'image/webp', '.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg'}
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """An image as part of a page: a ``data:`` address and its size in pixels."""
+
+    address: str
+    width: int
+    height: int
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the jinja2 environment of the pages: everything is escaped, a missing name is an error."""
+    return Environment(
+        loader=PackageLoader('bids_distclip.reports'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(template: str, *, script: str, **values: Any) -> str:
+    """Render a page with the shared style and one script of ``templates/``, both inlined.
+
+    The page's Content-Security-Policy names the two by their hashes and allows images from ``data:`` alone,
+    so that a browser neither runs planted scripts nor asks any other place for anything.
+    """
+    folder = files('bids_distclip.reports') / 'templates'
+    style, code = ((folder / name).read_text(encoding='utf-8') for name in ('style.css', script))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(code)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment().get_template(template).render(
+        policy=policy, style=Markup(style), script=Markup(code), **values
+    )
+
+
+def _digest(text: str) -> str:
+    return 'sha256-' + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def inline(name: str, *, folders: Iterable[Path]) -> Inlined | None:
+    """Read an image of one of some folders as a ``data:`` address; None if there is none that can be read.
+
+    Only the last part of ``name`` counts: a record cannot make a page show files of other folders.
+    """
+    for folder in folders:
+        path = folder / Path(name).name
+        if path.suffix.lower() not in _TYPES or not path.is_file():
+            continue
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except (UnidentifiedImageError, OSError):
+            continue
+        data = base64.b64encode(path.read_bytes()).decode()
+        return Inlined(f'data:{_TYPES[path.suffix.lower()]};base64,{data}', width, height)
+    return None
+
+
+def save(text: str, *, path: Path) -> Path:
+    """Write a page, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.tmp-{os.getpid()}')
+    temporary.write_text(text, encoding='utf-8')
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,210 @@
+"""The page of one subject: what became of each image and why, and everything needed to judge it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from bids_distclip import __version__
+from bids_distclip.quality.metrics import metric_table
+from bids_distclip.quality.record import FOLDER, ImageRecord
+from bids_distclip.reports.methods import lookup, methods_text
+from bids_distclip.reports.page import inline, render, save
+
+
+@functools.cache
+def _spec() -> dict[str, Any]:
+    return yaml.safe_load((files('bids_distclip.reports') / 'page.yaml').read_text(encoding='utf-8'))
+
+
+def build_page(
+    output_dir: Path,
+    subject: str,
+    records: Sequence[Mapping[str, Any] | ImageRecord],
+    *,
+    out: Path | None = None,
+) -> Path:
+    """Write the page of one subject, one self-contained HTML file, and return its path.
+
+    ``subject`` is the label with or without ``sub-``; ``records`` are those of its images, or the same as
+    dictionaries; figures are looked for in the folders ``figures`` of that subject. Written to ``out``, by
+    default ``OUT/sub-XX.html``. What a record lacks the page calls missing.
+    """
+    records = [r.to_dict() if isinstance(r, ImageRecord) else r for r in records]
+    label = subject.removeprefix('sub-')
+    name = f'sub-{re.sub("[^A-Za-z0-9+]", "", label) or "unknown"}'
+    folders = sorted((output_dir / name).glob(f'**/{FOLDER}'))
+    images = [_image(record, number=i, folders=folders) for i, record in enumerate(records, start=1)]
+    sentences, references = methods_text(records)
+    text = render(
+        'participant.html',
+        script='viewer.js',
+        subject=f'sub-{label}',
+        images=images,
+        counts=_counts(images),
+        methods=sentences,
+        references=references,
+        version=__version__,
+    )
+    return save(text, path=out or output_dir / f'{name}.html')
+
+
+def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -> dict[str, Any]:
+    """Gather what the template shows of one image."""
+    status = str(record.get('status') or 'failed')
+    path = str(lookup(record, 'source.path') or 'unnamed image')
+    panes = _panes(record, folders=folders)
+    fields = _fields(record)
+    numbers = _numbers(record.get('metrics') or {})
+    return {
+        'id': f'image-{number}',
+        'path': path,
+        'name': PurePosixPath(path).name,
+        'status': status if status in _spec()['verdicts'] else 'failed',
+        'badge': _spec()['verdicts'].get(status, {}).get('badge', status),
+        'verdict': _verdict(record, status=status),
+        'cure': record.get('cure') or '',
+        'warnings': _warnings(record),
+        'panes': panes,
+        'big': {'source', 'harmonized'} <= {pane['name'] for pane in panes},
+        'histogram': inline(str(lookup(record, 'figures.histogram') or ''), folders=folders),
+        'target': _target(record),
+        'fields': fields,
+        'known': sum(bool(row['value']) for row in fields),
+        'wanted': any(row['wanted'] for row in fields),
+        'notes': [str(note) for note in lookup(record, 'acquisition.notes') or ()],
+        'numbers': numbers,
+        'look': [row['label'] for row in numbers if row['judgement'].startswith('worse')],
+        'facts': _facts(record),
+        'output': record.get('output') or '',
+    }
+
+
+def _verdict(record: Mapping[str, Any], *, status: str) -> str:
+    spec = _spec()
+    kind, name = lookup(record, 'target.kind'), lookup(record, 'target.name') or 'an unnamed target'
+    values = {
+        '{target}': spec['targets'].get(kind, '{name}').replace('{name}', str(name)),
+        '{target_family}': str(lookup(record, 'target.family') or 'target'),
+        '{source_family}': str(lookup(record, 'source.family') or 'source'),
+        '{reason}': str(record.get('reason') or 'No reason was recorded.'),
+    }
+    text = spec['verdicts'].get(status, {}).get('text', f'Unknown status {status}. ' + '{reason}')
+    return re.sub('|'.join(map(re.escape, values)), lambda found: values[found.group()], text)
+
+
+def _warnings(record: Mapping[str, Any]) -> list[str]:
+    found = [str(w) for w in record.get('warnings') or ()]
+    conflict = lookup(record, 'source.family_conflict')
+    if conflict:
+        suffix, family = lookup(record, 'source.suffix'), lookup(record, 'source.family')
+        said = conflict if isinstance(conflict, str) else (
+            f'The file is named {suffix}, but its acquisition says {family}.'
+        )
+        found.append(said)
+    return list(dict.fromkeys(found))
+
+
+def _panes(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dict[str, Any]]:
+    figures = record.get('figures') or {}
+    panes = []
+    for pane in _spec()['panes']:
+        name = figures.get(pane['name'])
+        if name:
+            image = inline(str(name), folders=folders)
+            panes.append({'key': '', 'first': False, **pane, 'file': str(name), 'image': image})
+        elif figures and pane['name'] == 'target' and lookup(record, 'target.name'):
+            panes.append({'key': '', 'first': True, **pane, 'file': '', 'image': None})
+    return panes
+
+
+def _target(record: Mapping[str, Any]) -> dict[str, Any]:
+    target = record.get('target') or {}
+    known = [row for row in _rows(target.get('acquisition') or {}) if row['value']]
+    return {key: str(target.get(key) or '') for key in ('kind', 'name', 'family')} | {'known': known}
+
+
+def _fields(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per field: value, unit, where it came from, what was wanted, and notes that name it."""
+    acquisition = record.get('acquisition') or {}
+    origins = acquisition.get('provenance') or {}
+    notes = [str(note) for note in acquisition.get('notes') or ()]
+    wanted = {row['name']: row['value'] for row in _rows(lookup(record, 'target.acquisition') or {})}
+    return [
+        {
+            **row,
+            'origin': str(origins.get(row['name']) or ''),
+            'wanted': wanted.get(row['name'], ''),
+            'doubtful': any(row['key'] in note or row['name'] in note for note in notes),
+        }
+        for row in _rows(acquisition)
+    ]
+
+
+def _rows(acquisition: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**field, 'value': _text(acquisition.get(field['name']))} for field in _spec()['fields']]
+
+
+def _numbers(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for name, entry in metrics.items():
+        given = entry if isinstance(entry, Mapping) else {'value': entry}
+        entry = {**metric_table().get(name, {}), **given}
+        rows.append({
+            'label': str(entry.get('label') or name),
+            'value': _text(entry.get('value'), digits=3) or 'not computed',
+            'before': _text(entry.get('before'), digits=3),
+            'unit': str(entry.get('unit') or ''),
+            'meaning': str(entry.get('meaning') or ''),
+            'good': str(entry.get('good') or ''),
+            'judgement': _judge(entry),
+        })
+    return rows
+
+
+def _judge(entry: Mapping[str, Any]) -> str:
+    """Say what a comparison with the source decides; nothing where only an invented limit could."""
+    value, before = entry.get('value'), entry.get('before')
+    if entry.get('better') != 'lower' or not all(isinstance(n, (int, float)) for n in (value, before)):
+        return ''
+    if abs(value - before) <= 0.01 * abs(before):
+        return 'as in the source'
+    return 'better than the source' if value < before else 'worse than the source'
+
+
+def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the provenance of an image as pairs of words and values."""
+    facts = []
+    for part in ('source', 'preparation', 'engine', 'versions'):
+        for key, value in (record.get(part) or {}).items():
+            facts.append((f'{part}: {str(key).replace("_", " ")}', _text(value)))
+    return [(key, value) for key, value in facts if value]
+
+
+def _counts(images: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
+    counts = [
+        (status, spec['badge'], sum(image['status'] == status for image in images))
+        for status, spec in _spec()['verdicts'].items()
+    ]
+    return [count for count in counts if count[2]]
+
+
+def _text(value: Any, *, digits: int = 6) -> str:
+    """Print a value for people: numbers short, lists with commas, nothing for what is not known."""
+    if value is None or value == () or value == []:
+        return ''
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    if isinstance(value, float):
+        return f'{value:.{digits}g}'
+    if isinstance(value, (list, tuple)):
+        return ', '.join(_text(item, digits=digits) for item in value)
+    if isinstance(value, Mapping):
+        return ', '.join(f'{key} {_text(item, digits=digits)}' for key, item in value.items())
+    return str(value)

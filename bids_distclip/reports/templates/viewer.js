@@ -1,0 +1,107 @@
+'use strict';
+document.documentElement.classList.add('scripted');
+const articles = [...document.querySelectorAll('article.image')];
+const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+let current = 0;
+
+function pane(viewer, name) {
+  return viewer.querySelector(`.pane[data-pane="${name}"]`);
+}
+
+function showing(viewer) {
+  const mode = viewer.dataset.mode;
+  const on = mode === 'flicker' || mode === 'wipe' ? ['source', 'harmonized'] : [mode];
+  for (const each of viewer.querySelectorAll('.pane')) {
+    each.classList.toggle('on', on.includes(each.dataset.pane));
+    each.classList.toggle('under', mode === 'flicker' && on.includes(each.dataset.pane) && each.dataset.pane !== viewer.dataset.showing);
+  }
+  for (const button of viewer.querySelectorAll('[data-go]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.go === mode));
+  }
+  const words = { all: '', flicker: viewer.dataset.showing === 'source' ? 'Source' : 'Harmonized', wipe: 'left: source, right: harmonized' };
+  viewer.querySelector('.state').textContent = mode in words ? words[mode] : '';
+}
+
+function go(viewer, mode) {
+  if (!viewer || !viewer.querySelector(`[data-go="${mode}"]`)) return;
+  if (mode === 'flicker' && viewer.dataset.mode === 'flicker') {
+    viewer.dataset.showing = viewer.dataset.showing === 'source' ? 'harmonized' : 'source';
+  } else {
+    viewer.dataset.mode = viewer.dataset.mode === mode && mode !== 'flicker' ? 'all' : mode;
+  }
+  showing(viewer);
+}
+
+function large(viewer) {
+  if (!viewer) return;
+  const now = viewer.classList.toggle('large');
+  viewer.querySelector('[data-zoom]').setAttribute('aria-pressed', String(now));
+}
+
+function nearest() {
+  const middle = innerHeight / 3;
+  let best = 0;
+  articles.forEach((article, index) => { if (article.getBoundingClientRect().top <= middle) best = index; });
+  return best;
+}
+
+function turn(step) {
+  const focused = articles.indexOf(document.activeElement);
+  current = Math.min(articles.length - 1, Math.max(0, focused >= 0 ? focused + step : started() ? nearest() + step : 0));
+  articles[current].focus({ preventScroll: true });
+  articles[current].scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
+}
+
+function started() {
+  return articles.length > 0 && articles[0].getBoundingClientRect().top <= innerHeight / 3;
+}
+
+for (const viewer of document.querySelectorAll('.viewer')) {
+  for (const button of viewer.querySelectorAll('[data-go]')) {
+    button.addEventListener('click', () => go(viewer, button.dataset.go));
+  }
+  viewer.querySelector('[data-zoom]').addEventListener('click', () => large(viewer));
+  viewer.querySelector('[data-wipe]').addEventListener('input', (event) => {
+    viewer.querySelector('.stage').style.setProperty('--wipe', `${event.target.value}%`);
+  });
+  const stage = viewer.querySelector('.stage');
+  stage.addEventListener('pointermove', (event) => {
+    const top = pane(viewer, 'source');
+    if (viewer.dataset.mode !== 'wipe' || !top) return;
+    const box = top.getBoundingClientRect();
+    const part = Math.min(100, Math.max(0, (100 * (event.clientX - box.left)) / box.width));
+    if (event.clientX > box.right) return;
+    stage.style.setProperty('--wipe', `${part}%`);
+    viewer.querySelector('[data-wipe]').value = part;
+  });
+  stage.addEventListener('click', () => { if (viewer.dataset.mode === 'flicker') go(viewer, 'flicker'); });
+  showing(viewer);
+}
+
+// Slower than three flashes a second (WCAG 2.3.1).
+setInterval(() => {
+  for (const viewer of document.querySelectorAll('.viewer[data-mode="flicker"]')) {
+    if (viewer.querySelector('[data-auto]').checked) go(viewer, 'flicker');
+  }
+}, 700);
+
+addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+  const key = event.key.toLowerCase();
+  const index = articles.indexOf(event.target.closest ? event.target.closest('article.image') : null);
+  const viewer = articles.length ? articles[index >= 0 ? index : nearest()].querySelector('.viewer') : null;
+  if (key === 'j') turn(1);
+  else if (key === 'k') turn(-1);
+  else if (key === 'f') go(viewer, 'flicker');
+  else if (key === 'w') go(viewer, 'wipe');
+  else if (key === 's') go(viewer, 'all');
+  else if (key === 'z') large(viewer);
+  else {
+    const button = viewer && /^[a-z]$/.test(key) ? viewer.querySelector(`[data-key="${key}"]`) : null;
+    if (button) go(viewer, button.dataset.go);
+  }
+});
+
+addEventListener('beforeprint', () => {
+  for (const viewer of document.querySelectorAll('.viewer')) { viewer.dataset.mode = 'all'; showing(viewer); }
+});

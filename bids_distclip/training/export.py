@@ -1,0 +1,82 @@
+"""Turn a training checkpoint into weights for use: the running average, without optimizer, with a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from bids_distclip import __version__
+from bids_distclip.errors import NoInput
+from bids_distclip.networks.generator import Generator, GeneratorOptions
+from bids_distclip.networks.mrclip import MRCLIP
+from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, save_weights, weights_sha256
+
+LIMITS = (
+    'Trained on simulated images only; not a medical device and not for diagnosis.',
+    'Brain MRI of adults at 1.5 T and 3 T: T1w, T2w, PDw, FLAIR, T2starw. Children, other body parts and other fields '
+    'were not simulated.',
+    'Contrast is changed, resolution is not. Synthesis of another contrast family is a guess from one image: what the '
+    'source does not show cannot be recovered.',
+)
+
+
+def export_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
+    """Write the averaged weights of a checkpoint folder into ``folder``; return the checkpoint's card.
+
+    A generator comes with its MR-CLIP, which may have learnt with it, and with ``model_card.json``.
+
+    Raises
+    ------
+    NoInput
+        If there is no checkpoint.
+    """
+    file = Path(checkpoint) / 'state.safetensors'
+    if not file.exists():
+        raise NoInput('There is no checkpoint', file=file, cure='Train first.')
+    with safe_open(file, framework='pt') as stream:
+        card = json.loads(stream.metadata()['card'])
+        card['reached'] = int(stream.metadata()['step'])
+    tensors = load_file(file)
+    state = {k[6:]: v for k, v in tensors.items() if k.startswith('model.')}
+    state.update({k[8:]: v for k, v in tensors.items() if k.startswith('average.')})
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(model: nn.Module, prefix: str, name: str, options: dict) -> int:
+        model.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        save_weights(folder / name, model, options=options)
+        return sum(p.numel() for p in model.parameters())
+
+    clip_name = card['model'] if card['task'] == 'mrclip' else card['clip']
+    count = {'mrclip': write(MRCLIP(clip_name), 'clip.', CLIP, {'config': clip_name})}
+    if card['task'] == 'distclip':
+        options = GeneratorOptions.from_dict(card['options'])
+        count['generator'] = write(Generator(options), 'generator.', GENERATOR, card['options'])
+        write_card(folder, training=card, parameters=count)
+    return card
+
+
+def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping[str, int]) -> Path:
+    """Write ``model_card.json`` for the weights in a folder; metrics are filled in by the benchmark."""
+    card = {
+        'name': f'distclip-{training["model"]}',
+        'package_version': __version__,
+        'license': 'Apache-2.0',
+        'sha256': weights_sha256(folder),
+        'generator': {'preset': training['model'], 'parameters': parameters['generator'], 'options': training['options']},
+        'mrclip': {'config': training['clip'], 'parameters': parameters['mrclip']},
+        'training': {k: v for k, v in training.items() if k not in ('options', 'task')},
+        'data': 'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, '
+        'protocol ranges of real scanners. No image of a person.',
+        'intended_use': 'Research: making brain MRI of several scanners comparable.',
+        'limits': list(LIMITS),
+        'metrics': 'docs/benchmark.md',
+    }
+    path = folder / CARD
+    path.write_text(json.dumps(card, indent=2) + '\n', encoding='utf-8')
+    return path

@@ -1,0 +1,21 @@
+"""The group level: tables and a page over whatever lies in the output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def run_group(output_dir: Path) -> int:
+    """Write the group's tables and page and say what was written; return the exit code.
+
+    A folder without a single record is no failure: it says so.
+    """
+    from bids_distclip.reports.group import build_group
+
+    page = build_group(output_dir)
+    if page is None:
+        print(f'bids_distclip: group: nothing to gather; {output_dir} holds no record of any image. '
+              'Run the participant level first.', flush=True)
+    else:
+        print(f'bids_distclip: group: wrote {page}', flush=True)
+    return 0

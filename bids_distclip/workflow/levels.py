@@ -1,0 +1,190 @@
+"""One run from its settings to its exit code: check, plan, process, tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from bids_distclip import __version__
+from bids_distclip.dataset.inputs import Selection, find_scans
+from bids_distclip.dataset.outputs import write_dataset_files
+from bids_distclip.dataset.validate import validate
+from bids_distclip.errors import NoInput, UsageError
+from bids_distclip.settings import Settings
+from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_writable, work_root
+from bids_distclip.workflow.gpu import Card, choose_cards
+from bids_distclip.workflow.group import run_group
+from bids_distclip.workflow.job import Job
+from bids_distclip.workflow.plan import Plan, make_plan
+from bids_distclip.workflow.products import write_skip
+from bids_distclip.workflow.run import device_line, run_graph, wants_card
+from bids_distclip.workflow.status import Status, exit_code, merge, read_statuses, write_status
+from bids_distclip.workflow.steps import report_subject
+from bids_distclip.workflow.targets import resolve_targets
+from bids_distclip.workflow.weights import engine_weights_sha256
+
+log = logging.getLogger('bids_distclip')
+
+
+def run_levels(settings: Settings) -> int:
+    """Run the levels that were asked for and return the exit code: that of the first level that did not end well."""
+    _start_logging(settings.verbose)
+    if not settings.dry_run:
+        probe_writable(settings.output_dir, option='output_dir')
+        probe_writable(work_root(settings), option='--work-dir')
+    codes = []
+    if 'participant' in settings.levels:
+        codes.append(run_participants(settings))
+    if 'group' in settings.levels and not settings.dry_run:
+        codes.append(run_group(settings.output_dir))
+    return next((code for code in codes if code), 0)
+
+
+def run_participants(settings: Settings) -> int:
+    """Harmonize the selected images of a dataset and return the exit code.
+
+    Raises
+    ------
+    bids_distclip.errors.DistclipError
+        If the run cannot start: wrong options, an invalid dataset, nothing to do.
+    """
+    if not settings.bids_dir.is_dir():
+        raise NoInput('The dataset is not there.', file=settings.bids_dir, cure='check bids_dir.')
+    cards = choose_cards(settings.device) if wants_card(settings) else ()
+    targets = resolve_targets(settings)
+    weights = engine_weights_sha256(settings.engine, weights=settings.weights)
+    selection = select(settings)
+    if not settings.skip_bids_validation:
+        validate(settings.bids_dir, participants=tuple(sorted({scan.subject for scan in selection.scans})))
+    plan = make_plan(selection, settings=settings, targets=targets, weights_sha256=weights)
+    if settings.dry_run:
+        print(plan.describe(), flush=True)
+        plan.check()
+        return 0
+    plan.check()
+    run = _open_run(settings, cards=cards, plan=plan, weights=weights, targets=targets)
+    print(device_line(run), flush=True)
+    try:
+        return _process(run, plan=plan)
+    finally:
+        if settings.clean_workdir != 'never':
+            shutil.rmtree(run.work, ignore_errors=True)
+
+
+def select(settings: Settings) -> Selection:
+    """Return the scans that the options select, and the files they do not, each with its reason."""
+    return find_scans(
+        settings.bids_dir, participants=settings.participants, sessions=settings.sessions,
+        modalities=settings.modalities, filters=_filters(settings.bids_filter_file),
+        database_dir=settings.bids_database_dir,
+    )
+
+
+def _filters(path: Path | None) -> dict | None:
+    if path is None:
+        return None
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f'The filter file cannot be read ({error}).', file=path, cure='give a JSON object.') from error
+    if not isinstance(found, dict):
+        raise UsageError('The filter file is not a JSON object.', file=path, cure='write {"T1w": {"run": 1}}.')
+    return found
+
+
+def _open_run(settings: Settings, *, cards: tuple[Card, ...], plan: Plan, weights: str | None, targets: tuple) -> Run:
+    run_id = new_run_id()
+    jobs = settings.gpu_jobs or len(cards)
+    run = Run(
+        run_id=run_id, settings=settings, work=open_work(settings, run_id=run_id), targets=targets, cards=cards,
+        gpu_slots=max(1, -(-jobs // len(cards))) if cards else 1, weights_sha256=weights,
+    )
+    run.logs.mkdir(parents=True)
+    (run.logs / 'config.toml').write_text(settings.to_toml())
+    (run.logs / 'plan.txt').write_text(plan.describe() + '\n')
+    for item in plan.rejections:
+        log.info('rejected %s: %s', item.path, item.reason)
+    write_dataset_files(settings.output_dir, bids_dir=settings.bids_dir)
+    return run
+
+
+def _process(run: Run, *, plan: Plan) -> int:
+    began = time.time()
+    todo = plan.of('process')
+    for job in (*plan.of('reuse'), *plan.of('skip')):
+        _tell_at_once(run, job)
+    if todo:
+        run_graph(run, jobs=todo, told=_Progress(run, jobs=todo))
+    elif plan.of('reuse'):
+        print('Nothing to do: every image is done already.', flush=True)
+    _report_rest(run, plan=plan)
+    statuses = _all_statuses(run, jobs=plan.jobs)
+    code = exit_code(statuses)
+    merge(run.logs / 'status.json', statuses=statuses, run_id=run.run_id, version=__version__, exit_code=code,
+          seconds=round(time.time() - began, 1), device=device_line(run), command=sys.argv)
+    shutil.rmtree(run.statuses, ignore_errors=True)
+    return code
+
+
+def _tell_at_once(run: Run, job: Job) -> None:
+    state = {'reuse': 'reused', 'skip': 'skipped'}[job.state]
+    status = Status(job.relative, job.subject, job.session, state, job.reason, 0, job.output)
+    write_status(run.statuses, name=job.name, status=status)
+    print(status.line(), flush=True)
+    if job.state == 'skip':
+        write_skip(run, job=job)
+
+
+def _report_rest(run: Run, *, plan: Plan) -> None:
+    """Make the pages that the graph did not: of people whose images were all skipped or done, if a page is missing."""
+    in_graph = {job.subject for job in plan.of('process')}
+    run_file = str(run.save())
+    for subject in sorted({job.subject for job in plan.jobs}):
+        page = run.output_dir / f'sub-{subject}.html'
+        skipped = any(job.subject == subject for job in plan.of('skip'))
+        fresh = page.exists() and page.stat().st_mtime >= (run.work / 'run.json').stat().st_ctime
+        if run.settings.reports_only or not page.exists() or (subject not in in_graph and skipped and not fresh):
+            report_subject(run_file, subject=subject)
+
+
+def _all_statuses(run: Run, *, jobs: tuple[Job, ...]) -> list[Status]:
+    """Return one status per image; a step that ended without a word has failed."""
+    found = read_statuses(run.statuses)
+    out = []
+    for job in jobs:
+        status = found.get(job.name)
+        if status is None:
+            status = Status(job.relative, job.subject, job.session, 'failed',
+                            'its step ended without a word, most often because memory ran out; see the crash files in '
+                            f'logs/{run.run_id}', 75)
+            print(status.line(), flush=True)
+        out.append(status)
+    return out
+
+
+@dataclasses.dataclass
+class _Progress:
+    """Prints a line whenever an image is done."""
+
+    run: Run
+    jobs: tuple[Job, ...]
+    done: set[str] = dataclasses.field(default_factory=set)
+
+    def __call__(self, node: str) -> None:
+        """Look which images have a status since the last node ended."""
+        if not node.startswith(('write_', 'report_')):
+            return
+        for name, status in read_statuses(self.run.statuses).items():
+            if name not in self.done and status.state in ('harmonized', 'synthetic'):
+                self.done.add(name)
+                print(f'[{len(self.done)}/{len(self.jobs)}] {status.line()}', flush=True)
+
+
+def _start_logging(verbose: int) -> None:
+    logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', datefmt='%H:%M:%S', force=False)
+    log.setLevel(logging.INFO if verbose else logging.WARNING)

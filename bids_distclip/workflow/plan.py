@@ -1,0 +1,191 @@
+"""What a run would do with every file it found, before anything is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+
+from bids_distclip import __version__
+from bids_distclip.dataset.inputs import Rejection, Scan, Selection, find_brain_mask
+from bids_distclip.dataset.outputs import is_complete, output_name
+from bids_distclip.errors import BadData, NoInput, UsageError
+from bids_distclip.settings import Settings
+from bids_distclip.workflow.files import sha256_file
+from bids_distclip.workflow.job import Job
+from bids_distclip.workflow.targets import TargetSpec, choose_target
+
+#: Without any of these, an image counts as one without metadata.
+PHYSICS = ('manufacturer', 'model', 'field_strength', 'echo_time', 'repetition_time', 'inversion_time', 'flip_angle',
+           'scanning_sequence')
+
+#: Why an image is skipped, as far as it decides the exit code when no image is left.
+_FAMILY, _METADATA = 'has no target', 'has no metadata'
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a run, and the files that are no part of it."""
+
+    jobs: tuple[Job, ...]
+    rejections: tuple[Rejection, ...]
+
+    def of(self, state: str) -> tuple[Job, ...]:
+        """Return the jobs in that state."""
+        return tuple(job for job in self.jobs if job.state == state)
+
+    def describe(self) -> str:
+        """Return one line per file: what becomes of it, and why."""
+        lines = [line for job in self.jobs for line in _describe(job)]
+        lines += [f'rejected  {item.path}: {item.reason}' for item in self.rejections]
+        counts = (f'{len(self.of("process"))} to harmonize, {len(self.of("reuse"))} done already, '
+                  f'{len(self.of("skip"))} skipped, {len(self.rejections)} rejected')
+        return '\n'.join([*lines, counts])
+
+    def check(self) -> None:
+        """Raise UsageError or NoInput if nothing remains to be harmonized."""
+        if not self.jobs or any(job.state != 'skip' for job in self.jobs):
+            return
+        first = self.jobs[0]
+        if any(_FAMILY in job.reason for job in self.jobs):
+            raise UsageError(f'No image remains to be harmonized; {first.relative}: {first.reason}',
+                             cure='give a target of the images\' family, or add --synthesize.')
+        raise NoInput(f'No image remains to be harmonized; {first.relative}: {first.reason}',
+                      cure='add metadata, or use --missing-metadata warn.')
+
+
+def make_plan(
+    selection: Selection, *, settings: Settings, targets: Sequence[TargetSpec], weights_sha256: str | None
+) -> Plan:
+    """Return what is to be done with each selected scan.
+
+    Raises
+    ------
+    bids_distclip.errors.BadData
+        If an image has no metadata and ``--missing-metadata error`` was given.
+    """
+    jobs = [_job(scan, settings=settings, targets=tuple(targets)) for scan in selection.scans]
+    jobs = [_resumed(job, settings=settings, targets=targets, weights_sha256=weights_sha256) for job in jobs]
+    return Plan(tuple(_unclashed(jobs)), tuple(selection.rejections))
+
+
+def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha256: str | None) -> str:
+    """Return the SHA-256 of all that decides an image's outputs: source, target, engine, options, version.
+
+    Device, threads and memory are not part of it.
+    """
+    acquisition = {key: value for key, value in job.acquisition.items() if key not in ('provenance', 'notes')}
+    mask = sha256_file(Path(job.brain_mask)) if job.brain_mask else None
+    facts = {
+        'version': __version__, 'source': job.sha256, 'acquisition': acquisition, 'family': job.family, 'mask': mask,
+        'target': {**target.to_dict(), 'image': None}, 'engine': settings.engine, 'weights': weights_sha256,
+        'bias_correction': settings.bias_correction, 'planes': settings.planes, 'seed': settings.random_seed,
+        'level': settings.output_level, 'desc': job.desc, 'output': job.output,
+    }
+    facts['target'].pop('name')
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _job(scan: Scan, *, settings: Settings, targets: tuple[TargetSpec, ...]) -> Job:
+    call = scan.family_call
+    mask = find_brain_mask(scan, settings.derivatives) if settings.derivatives else None
+    job = Job(
+        name=_stem(scan.path), source=str(scan.path), relative=str(scan.relative), subject=scan.subject,
+        session=scan.session, suffix=scan.suffix, entities=dict(scan.entities),
+        acquisition=scan.acquisition.to_dict(), family=call.family, family_basis=call.basis,
+        family_conflict=call.conflict or None, sidecar=dict(scan.sidecar), shape=_shape(scan.path),
+        brain_mask=str(mask) if mask else None, warnings=(call.conflict,) if call.conflict else (),
+    )
+    if not any(name in scan.acquisition.known() for name in PHYSICS):
+        job = _without_metadata(job, choice=settings.missing_metadata)
+    if job.state == 'skip':
+        return job
+    return _aimed(job, settings=settings, targets=targets)
+
+
+def _without_metadata(job: Job, *, choice: str) -> Job:
+    said = 'it has no metadata on how it was acquired'
+    if choice == 'error':
+        raise BadData('An image has no acquisition metadata.', file=job.source,
+                      cure='add a JSON sidecar, or use --missing-metadata warn or skip.')
+    if choice == 'skip':
+        return job.skipped(f'it {_METADATA}, and --missing-metadata skip was given')
+    return replace(job, warnings=(*job.warnings, f'{said}; the picture itself is the guide.'))
+
+
+def _aimed(job: Job, *, settings: Settings, targets: tuple[TargetSpec, ...]) -> Job:
+    target = choose_target(targets, family=job.family, synthesize=settings.synthesize)
+    if target is None:
+        given = ', '.join(f'{target.name} ({target.family})' for target in targets)
+        return job.skipped(f'its family {job.family or "(unknown)"} {_FAMILY}: given is {given}; '
+                           '--synthesize allows another family')
+    other = job.family != target.family
+    desc = 'synthetic' if other else settings.output_desc
+    suffix = target.family if other else job.suffix
+    output = output_name(job.entities, suffix=suffix, desc=desc)
+    return replace(job, target=target.name, desc=desc, out_suffix=suffix, output=str(output))
+
+
+def _resumed(job: Job, *, settings: Settings, targets: Sequence[TargetSpec], weights_sha256: str | None) -> Job:
+    """Add hashes, and mark the job as done where its output is there and matches."""
+    try:
+        job = replace(job, sha256=sha256_file(Path(job.source)))
+    except OSError:
+        return job
+    if job.state == 'skip':
+        return job
+    target = next(target for target in targets if target.name == job.target)
+    mark = fingerprint(job, settings=settings, target=target, weights_sha256=weights_sha256)
+    job = replace(job, fingerprint=mark)
+    if is_complete(settings.output_dir / str(job.output), fingerprint=mark):
+        return replace(job, state='reuse', reason='its output is there and matches')
+    return job
+
+
+def _unclashed(jobs: Sequence[Job]) -> list[Job]:
+    """Skip what would be written over another image, as two families synthesized to one suffix would."""
+    taken: dict[str, str] = {}
+    out = []
+    for job in sorted(jobs, key=lambda job: (job.relative, job.suffix)):
+        owner = taken.setdefault(job.output, job.relative) if job.output else job.relative
+        out.append(job if owner == job.relative else job.skipped(f'its output would be that of {owner}'))
+    return out
+
+
+def _describe(job: Job) -> list[str]:
+    words = {'process': 'harmonize', 'reuse': 'done', 'skip': 'skipped'}
+    if job.state == 'skip':
+        return [f'skipped   {job.relative}: {job.reason}']
+    record = job.acquisition_record()
+    family = f'{job.family} by {job.family_basis}'
+    lines = [
+        f'{words[job.state]:<9} {job.relative} -> {job.output}',
+        f'          family {family}; target {job.target}; mask {job.brain_mask or "estimated"}',
+        f'          known: {", ".join(record.known()) or "nothing"}; missing: {", ".join(record.missing()) or "nothing"}',
+    ]
+    return [*lines, *(f'          note: {note}' for note in (*job.warnings, *record.notes))]
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    """Return the image's shape from its header alone; that of a common head if it cannot be read."""
+    try:
+        shape = tuple(int(n) for n in nib.load(path).shape)
+    except Exception:  # noqa: BLE001 - reading it in earnest will say what is wrong with the file
+        return (256, 256, 256)
+    return shape if math.prod(shape) > 0 else (1, 1, 1)
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix('.gz').removesuffix('.nii')
+
+
+def to_json(plan: Plan) -> str:
+    """Return the plan as JSON."""
+    return json.dumps({'jobs': [asdict(job) for job in plan.jobs],
+                       'rejections': [[str(item.path), item.reason] for item in plan.rejections]},
+                      indent=2, default=str)

@@ -1,0 +1,43 @@
+"""nipype's MultiProc, made to survive a worker that the system kills."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
+
+from bids_distclip.errors import TryAgain
+
+
+class SurvivingMultiProc(MultiProcPlugin):
+    """MultiProc with a fresh pool after a worker died.
+
+    The stock plugin waits forever for the dead worker's result; here the steps in flight fail and the rest runs.
+    """
+
+    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+        try:
+            return super()._submit_job(node, updatehash=updatehash)
+        except BrokenProcessPool:
+            self.pool = ProcessPoolExecutor(
+                max_workers=self.processors, initializer=process_initializer, initargs=(os.getcwd(),),
+                mp_context=mp.get_context(self.plugin_args.get('mp_context')),
+            )
+            return super()._submit_job(node, updatehash=updatehash)
+
+    def _async_callback(self, args: Future) -> None:
+        if args.exception() is None:
+            super()._async_callback(args)
+
+    def _get_result(self, taskid: int) -> Any:
+        future = self._task_obj.get(taskid)
+        if future is not None and future.done() and future.exception() is not None:
+            raise TryAgain(
+                f'A worker process ended before its step did ({future.exception()}).',
+                cure='most often memory ran out: give more to the job, or use --nprocs 1.',
+            )
+        return super()._get_result(taskid)

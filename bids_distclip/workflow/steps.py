@@ -1,0 +1,228 @@
+"""The steps of a run on files: prepare, harmonize, write, report. One image that fails never stops another."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_distclip.errors import BadData, DistclipError, TryAgain
+from bids_distclip.harmonizers.base import CANONICAL_SCALE, Target
+from bids_distclip.volume.image import read_volume
+from bids_distclip.volume.prepared import Prepared, prepare
+from bids_distclip.workflow.context import Run
+from bids_distclip.workflow.files import load_harmonized, save_harmonized
+from bids_distclip.workflow.gpu import lease
+from bids_distclip.workflow.job import Job
+from bids_distclip.workflow.products import write_failure, write_products
+from bids_distclip.workflow.status import Status, failed, write_status
+from bids_distclip.workflow.targets import TargetSpec
+
+if TYPE_CHECKING:
+    from bids_distclip.harmonizers.base import Harmonizer
+
+log = logging.getLogger('bids_distclip')
+
+
+
+def prepare_image(run_file: str, *, job_file: str) -> str:
+    """Read and prepare one image; return the prepared file, or nothing if it failed."""
+    run, job = Run.load(Path(run_file)), Job.load(Path(job_file))
+
+    def work() -> str:
+        began = time.monotonic()
+        ready = _prepared(run, path=Path(job.source), job=job)
+        path = run.work / 'prepared' / f'{job.name}.npz'
+        path.parent.mkdir(exist_ok=True)
+        ready.save(path)
+        _note(run, job, seconds=time.monotonic() - began)
+        return str(path)
+
+    return attempt(run, job=job, work=work)
+
+
+def prepare_target(run_file: str, *, target: str) -> str:
+    """Read and prepare a target image; return the prepared file."""
+    run = Run.load(Path(run_file))
+    spec = run.target(target)
+    folder = run.work / 'targets'
+    folder.mkdir(exist_ok=True)
+    path = folder / f'{spec.sha256}.npz'
+    try:
+        target_image(spec, bias_correction=run.settings.bias_correction).save(path)
+    except Exception as error:  # noqa: BLE001 - told to every image that wanted this target
+        _write_trace(run, name='target')
+        path.with_suffix('.failed').write_text(f'{getattr(error, "code", 1)} {error}')
+    return str(path)
+
+
+def target_image(spec: TargetSpec, *, bias_correction: str) -> Prepared:
+    """Read and prepare the image of a target."""
+    volume = read_volume(Path(str(spec.image)))
+    return prepare(volume, acquisition=spec.acquisition, family=spec.family, bias_correction=bias_correction)
+
+
+def make_target(spec: TargetSpec, *, image: Prepared | None = None) -> Target:
+    """Return the target as harmonizers know it; its scale is the image's own, or the canonical one."""
+    scale = image.scale if image is not None else CANONICAL_SCALE
+    return Target(spec.kind, spec.name, spec.family, spec.acquisition, image, scale)
+
+
+def harmonize_session(run_file: str, *, job_files: Sequence[str], prepared: Sequence[str]) -> list[str]:
+    """Harmonize the images of one session on one device; return one file per image, or nothing where one failed."""
+    run = Run.load(Path(run_file))
+    jobs = [Job.load(Path(file)) for file in job_files]
+    if not any(prepared):
+        return ['' for _ in jobs]
+    with ExitStack() as held:
+        try:
+            device = held.enter_context(_device(run))
+        except TryAgain as error:
+            return [attempt(run, job=job, work=functools.partial(_raise, error)) for job in jobs]
+        log.info('%s ses %s: harmonizing on %s', jobs[0].subject, jobs[0].session or '-', device)
+        return [
+            attempt(run, job=job, work=functools.partial(_harmonize, run, job, file, device)) if file else ''
+            for job, file in zip(jobs, prepared, strict=True)
+        ]
+
+
+def write_image(run_file: str, *, job_file: str, prepared: str, harmonized: str) -> str:
+    """Write one image with all that belongs to it; return its record, or nothing if it failed before or here."""
+    run, job = Run.load(Path(run_file)), Job.load(Path(job_file))
+    if not (prepared and harmonized):
+        return ''
+
+    def work() -> str:
+        began = time.monotonic()
+        result = load_harmonized(Path(harmonized))
+        spec = run.target(str(job.target))
+        image = Prepared.load(_target_file(run, spec)) if spec.image else None
+        record = write_products(run, job=job, source=Prepared.load(Path(prepared)), result=result,
+                                target=make_target(spec, image=image))
+        if run.settings.clean_workdir == 'success':
+            Path(prepared).unlink(missing_ok=True)
+            Path(harmonized).unlink(missing_ok=True)
+        seconds = _note(run, job, seconds=time.monotonic() - began)
+        state = 'synthetic' if job.synthesize else 'harmonized'
+        write_status(run.statuses, name=job.name, status=Status(
+            job.relative, job.subject, job.session, state, '; '.join(job.warnings), 0, job.output, round(seconds, 1)
+        ))
+        return str(record)
+
+    return attempt(run, job=job, work=work)
+
+
+def report_subject(run_file: str, *, subject: str) -> str:
+    """Make the page of one person; a page that cannot be made is told, and never fails a run."""
+    run = Run.load(Path(run_file))
+    try:
+        return str(make_page(run.output_dir, subject=subject))
+    except Exception as error:  # noqa: BLE001 - by contract a report never fails a run
+        _write_trace(run, name=f'report_sub-{subject}')
+        print(f'bids_distclip: the page of sub-{subject} could not be made ({error}); the images are fine.',
+              file=sys.stderr, flush=True)
+        return ''
+
+
+def make_page(output_dir: Path, *, subject: str) -> Path:
+    """Make the page of one person from the records on disk and return it."""
+    from bids_distclip.quality.record import find_records, read_record
+    from bids_distclip.reports.participant import build_page
+
+    records = [read_record(path) for path in find_records(output_dir, subject=subject)]
+    return build_page(output_dir, subject, records)
+
+
+def attempt(run: Run, *, job: Job, work: Callable[[], str]) -> str:
+    """Return what ``work`` returns; if it raises, write down that this image failed, and return nothing."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - whatever one image does, the others go on
+        status = failed(error, image=job.relative, subject=job.subject, session=job.session)
+        if not isinstance(error, DistclipError):
+            _write_trace(run, name=job.name)
+        write_status(run.statuses, name=job.name, status=status)
+        write_failure(run, job=job, error=error)
+        print(status.line(), flush=True)
+        if run.settings.stop_on_first_crash:
+            raise
+        return ''
+
+
+@functools.lru_cache(maxsize=2)
+def harmonizer(name: str, options: str) -> Harmonizer:
+    """Return an engine, kept in this worker for the sessions that follow; ``options`` is JSON."""
+    from bids_distclip.harmonizers.registry import get_harmonizer
+
+    given: dict[str, Any] = json.loads(options)
+    if given.get('weights'):
+        given['weights'] = Path(given['weights'])
+    return get_harmonizer(name, **given)
+
+
+def engine_options(settings: Any, *, device: str) -> str:
+    """Return the options of the engine as JSON; only the learned engine has any."""
+    if settings.engine != 'distclip':
+        return '{}'
+    given = {'weights': settings.weights and str(settings.weights), 'batch_size': settings.batch_size,
+             'planes': settings.planes}
+    return json.dumps({'device': device, **{k: v for k, v in given.items() if v is not None}}, sort_keys=True)
+
+
+def _prepared(run: Run, *, path: Path, job: Job) -> Prepared:
+    brain = read_volume(Path(job.brain_mask)).data > 0.5 if job.brain_mask else None
+    return prepare(read_volume(path), acquisition=job.acquisition_record(), family=job.family,
+                   bias_correction=run.settings.bias_correction, brain=brain)
+
+
+def _harmonize(run: Run, job: Job, prepared: str, device: str) -> str:
+    began = time.monotonic()
+    spec = run.target(str(job.target))
+    image = Prepared.load(_target_file(run, spec)) if spec.image else None
+    engine = harmonizer(run.settings.engine, engine_options(run.settings, device=device))
+    result = engine.harmonize(Prepared.load(Path(prepared)), make_target(spec, image=image), synthesize=job.synthesize)
+    path = save_harmonized(result, path=run.work / 'harmonized' / f'{job.name}.npz')
+    _note(run, job, seconds=time.monotonic() - began)
+    return str(path)
+
+
+def _raise(error: Exception) -> str:
+    raise error
+
+
+def _target_file(run: Run, spec: TargetSpec) -> Path:
+    path = run.work / 'targets' / f'{spec.sha256}.npz'
+    trouble = path.with_suffix('.failed')
+    if trouble.exists():
+        raise BadData(f'The target image could not be prepared: {trouble.read_text().partition(" ")[2]}')
+    return path
+
+
+@contextmanager
+def _device(run: Run) -> Iterator[str]:
+    if not run.cards:
+        yield 'cpu'
+        return
+    with lease(run.cards, slots=run.gpu_slots) as card:
+        yield f'cuda:{card.index}'
+
+
+def _note(run: Run, job: Job, *, seconds: float) -> float:
+    """Add up the seconds that one image took over its steps, and return the sum."""
+    path = run.work / 'seconds' / f'{job.name}.txt'
+    path.parent.mkdir(exist_ok=True)
+    total = seconds + (float(path.read_text()) if path.exists() else 0.0)
+    path.write_text(f'{total}')
+    return total
+
+
+def _write_trace(run: Run, *, name: str) -> None:
+    run.logs.mkdir(parents=True, exist_ok=True)
+    (run.logs / f'{name}_traceback.txt').write_text(traceback.format_exc())

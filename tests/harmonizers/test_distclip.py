@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.harmonizers.base import Target
+from bids_distclip.harmonizers.distclip import DistClip
+from bids_distclip.networks.generator import Generator, GeneratorOptions
+from bids_distclip.networks.mrclip import MRCLIP
+from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, save_weights
+from bids_distclip.volume.image import Volume
+from bids_distclip.volume.prepared import Prepared
+
+MPRAGE = Acquisition(echo_time=0.003, repetition_time=2.3, inversion_time=0.9, flip_angle=9.0, suffix='T1w')
+FLASH = Acquisition(echo_time=0.004, repetition_time=0.02, flip_angle=25.0, suffix='T1w')
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """Small networks that do *something*: what is tested here is what surrounds them."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp('weights')
+    options = GeneratorOptions(mapper=(8, 8), decoder=(8, 8))
+    generator = Generator(options)
+    for parameter in generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_weights(folder / GENERATOR, generator, options=options.to_dict())
+    save_weights(folder / CLIP, MRCLIP(), options={'config': 'mrclip-tiny'})
+    (folder / CARD).write_text(json.dumps({'name': 'test'}))
+    return folder
+
+
+def prepared(*, affine: np.ndarray | None = None, shape: tuple[int, int, int] = (40, 48, 36), seed: int = 0) -> Prepared:
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing='ij')
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    head, brain = radius < 0.9, radius < 0.7
+    rng = np.random.default_rng(seed)
+    data = (head * (300 + 400 * (radius < 0.5) + 60 * x) + rng.normal(0, 4, shape) * head).astype(np.float32)
+    affine = np.eye(4) if affine is None else affine
+    return Prepared(
+        Volume(data, affine, nib.Nifti1Image(data, affine).header), brain, head, float(np.percentile(data[brain], 99.5)),
+        MPRAGE, 'T1w',
+    )
+
+
+def target(acquisition: Acquisition = FLASH, **changes) -> Target:
+    return replace(Target('metadata', 'other', 'T1w', acquisition), **changes)
+
+
+def test_a_target_equal_to_the_sources_own_metadata_only_rescales(weights):
+    source = prepared()
+    answer = DistClip(weights=weights).harmonize(source, target(MPRAGE))
+    np.testing.assert_allclose(answer.data, source.volume.data.clip(0) / source.scale * 1000, atol=0.05)
+
+
+def test_another_target_changes_the_head_and_nothing_outside(weights):
+    source = prepared()
+    answer = DistClip(weights=weights).harmonize(source, target())
+    same = source.volume.data.clip(0) / source.scale * 1000
+    assert np.abs(answer.data - same)[source.head].max() > 1
+    np.testing.assert_allclose(answer.data[~source.head], same[~source.head], atol=1e-3)
+
+
+def test_the_answer_does_not_depend_on_how_the_array_is_stored(weights):
+    source = prepared()
+    turned_affine = np.array([[0, 0, -1.0, 35], [-1.0, 0, 0, 39], [0, 1.0, 0, 0], [0, 0, 0, 1]])
+    ornt = nib.orientations.io_orientation(turned_affine)
+    back = nib.orientations.ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), ornt)
+
+    def turn(array: np.ndarray) -> np.ndarray:
+        return nib.orientations.apply_orientation(array, back)
+
+    data = turn(source.volume.data)
+    turned = replace(
+        source, volume=Volume(data, turned_affine, nib.Nifti1Image(data, turned_affine).header),
+        brain=turn(source.brain), head=turn(source.head),
+    )
+    straight = DistClip(weights=weights).harmonize(source, target())
+    other = DistClip(weights=weights).harmonize(turned, target())
+    np.testing.assert_allclose(turn(straight.data), other.data, atol=0.02)
+
+
+def test_synthesis_leaves_the_air_empty(weights):
+    source = prepared()
+    answer = DistClip(weights=weights).harmonize(source, target(family='T2w'), synthesize=True)
+    assert answer.data.shape == source.volume.data.shape
+    assert np.all(answer.data[~source.head] == 0)
+    assert answer.details['mode'] == 'synthesis'
+
+
+def test_an_image_guides_as_well_and_gives_its_scale(weights):
+    guide = prepared(seed=5)
+    answer = DistClip(weights=weights).harmonize(
+        prepared(), Target('image', 'guide.nii.gz', 'T1w', image=guide, scale=guide.scale)
+    )
+    assert answer.details['guidance'] == 'image'
+    assert 0.3 < np.median(answer.data[guide.brain]) / np.median(guide.volume.data[guide.brain]) < 3
+
+
+def test_without_metadata_of_its_own_the_source_describes_itself_by_its_picture(weights):
+    source = replace(prepared(), acquisition=Acquisition())
+    assert DistClip(weights=weights).harmonize(source, target()).details['source_guide'] == 'image'
+
+
+def test_thick_slices_are_run_in_their_own_plane_and_say_nothing_of_uncertainty(weights):
+    source = prepared(affine=np.diag([1.0, 1.0, 4.0, 1.0]))
+    answer = DistClip(weights=weights).harmonize(source, target())
+    assert answer.details['planes'] == [2]
+    assert answer.uncertainty is None
+
+
+def test_three_planes_give_an_uncertainty_in_output_units(weights):
+    answer = DistClip(weights=weights).harmonize(prepared(), target())
+    assert answer.uncertainty.shape == answer.data.shape
+    assert answer.uncertainty.max() > 0
+
+
+def test_half_precision_on_the_cpu_stays_near_full_precision(weights):
+    source = prepared()
+    full = DistClip(weights=weights, precision='fp32').harmonize(source, target()).data
+    half = DistClip(weights=weights, precision='bf16').harmonize(source, target()).data
+    assert np.abs(full - half).max() < 0.05 * np.abs(full).max()

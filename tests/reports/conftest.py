@@ -1,0 +1,98 @@
+"""A small head, its records on disk, and a real browser."""
+
+from __future__ import annotations
+
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.harmonizers.base import Target
+from bids_distclip.quality.metrics import image_metrics
+from bids_distclip.quality.record import ImageRecord, record_path, write_record
+from bids_distclip.reports.figures import draw_figures
+from bids_distclip.volume.image import Volume
+from bids_distclip.volume.prepared import Prepared
+
+
+def make_head(*, axes: str = 'RAS', spacing=(2.0, 2.0, 4.0), scale: float = 800.0) -> Prepared:
+    """Return an ellipsoid head of 128 x 160 x 144 mm with a bright mark on its left, front and top."""
+    shape = [round(side / s) for side, s in zip((160, 200, 180), spacing, strict=True)]
+    grid = np.stack(np.meshgrid(*[(np.arange(n) + 0.5) * s for n, s in zip(shape, spacing, strict=True)], indexing='ij'))
+    radius = np.sqrt(sum(((grid[a] - c) / r) ** 2 for a, (c, r) in enumerate(((80, 64), (100, 80), (90, 72)))))
+    head, brain = radius < 1, radius < 0.8
+    data = np.where(brain, 500.0, np.where(head, 250.0, 0.0)) + np.where(radius < 0.3, 300.0, 0)
+    mark = (np.abs(grid[0] - 55) < 8) & (np.abs(grid[1] - 130) < 8) & (np.abs(grid[2] - 110) < 8)
+    data = ndimage.gaussian_filter(data + 300.0 * mark, 0.6) + head * np.random.default_rng(0).normal(0, 8, shape)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -80, -100, -90
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt('RAS'), nib.orientations.axcodes2ornt(axes)
+    )
+    affine = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    data, brain, head = (nib.apply_orientation(d, turn) for d in (data.astype(np.float32), brain, head))
+    volume = Volume(data, affine, nib.Nifti1Image(data, affine).header)
+    acquisition = Acquisition(
+        manufacturer='Siemens', echo_time=0.003, repetition_time=2.3, suffix='T1w',
+        provenance={'manufacturer': 'sidecar:sub-01_T1w.json', 'echo_time': 'user'},
+        notes=('RepetitionTime of 2.3 may be the inversion cycle.',),
+    )
+    return Prepared(volume, brain, head, scale, acquisition, 'T1w')
+
+
+@pytest.fixture(scope='session')
+def head() -> Prepared:
+    return make_head()
+
+
+@pytest.fixture(scope='session')
+def derivative(tmp_path_factory, head):
+    """An output folder with the records of three subjects: harmonized twice, skipped, failed."""
+    out = tmp_path_factory.mktemp('derivative')
+    target = Target('image', 'sub-99/anat/sub-99_T1w.nii.gz', 'T1w', head.acquisition, make_head(scale=600.0), 600.0)
+    for subject, gain in (('01', 0.6), ('02', 0.7), ('03', 0.8)):
+        stem = f'sub-{subject}_T1w'
+        harmonized = head.volume.data * np.float32(gain)
+        figures = draw_figures(
+            head, harmonized, target, uncertainty=harmonized * 0.1, out_dir=out / f'sub-{subject}' / 'figures', stem=stem
+        )
+        record = ImageRecord(
+            source={'path': f'sub-{subject}/anat/{stem}.nii.gz', 'family': 'T1w', 'suffix': 'T1w', 'sha256': 'a' * 64},
+            status='harmonized',
+            target={'kind': 'image', 'name': target.name, 'family': 'T1w', 'acquisition': target.acquisition.to_dict()},
+            acquisition=head.acquisition.to_dict(),
+            preparation={'bias_correction': 'n4', 'brain_mask': 'template'},
+            engine={'engine': 'distclip', 'guidance': 'image', 'mode': 'residual', 'weights_sha256': 'b' * 64},
+            metrics=image_metrics(head, harmonized, target),
+            figures=figures,
+            output=f'sub-{subject}/anat/sub-{subject}_desc-harmonized_T1w.nii.gz',
+            warnings=('The slices are 4 mm thick.',),
+            versions={'bids_distclip': '0.1.0', 'nibabel': '5'},
+        )
+        write_record(record, path=record_path(out, subject, stem))
+    for suffix, status in (('FLAIR', 'skipped'), ('T2w', 'failed')):
+        record = ImageRecord(
+            source={'path': f'sub-01/anat/sub-01_{suffix}.nii.gz', 'family': suffix},
+            status=status, reason=f'The {suffix} image is no good.', cure='Take another.',
+        )
+        write_record(record, path=record_path(out, '01', f'sub-01_{suffix}'))
+    return out
+
+
+@pytest.fixture(scope='session')
+def browser():
+    """A headless Chromium, or a skip that says what is missing."""
+    api = pytest.importorskip('playwright.sync_api', reason='the Python package playwright is not installed')
+    found = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    if not found:
+        pytest.skip('no Chromium on the PATH (Debian: apt-get install chromium)')
+    with api.sync_playwright() as play:
+        chromium = play.chromium.launch(
+            executable_path=found,
+            args=['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
+        )
+        yield chromium
+        chromium.close()

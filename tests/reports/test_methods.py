@@ -1,0 +1,42 @@
+"""The methods text."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import yaml
+
+from bids_distclip.reports.methods import methods_text
+
+DONE = {'status': 'harmonized', 'target': {'name': 'p'}, 'engine': {'engine': 'distclip', 'weights_sha256': 'a1' * 32}}
+
+
+def test_failed_and_skipped_images_say_nothing():
+    assert methods_text([{'status': 'failed', 'preparation': {'bias_correction': 'n4'}}]) == ([], [])
+
+
+def test_a_sentence_that_holds_for_two_images_is_said_once():
+    sentences, references = methods_text([DONE, DONE])
+    assert len(sentences) == len(set(sentences))
+    assert sum('DIST-CLIP' in s for s in sentences) == 1
+    assert any('2512.07674' in r for r in references)
+
+
+def test_braces_in_values_stay_what_they_are():
+    record = {**DONE, 'engine': {'engine': 'distclip', 'guidance': 'image'}, 'target': {'name': '{engine.engine}'}}
+    assert any('target image: {engine.engine}.' in s for s in methods_text([record])[0])
+
+
+def test_long_hashes_are_shortened():
+    text = ' '.join(methods_text([DONE])[0])
+    assert 'SHA-256 a1a1a1a1a1a1…' in text
+
+
+def test_every_citation_has_its_reference_and_every_reference_a_citation():
+    spec = yaml.safe_load((files('bids_distclip.reports') / 'methods.yaml').read_text(encoding='utf-8'))
+    cited = {key for rule in spec['sentences'] for key in rule.get('cite', ())}
+    assert cited == set(spec['references'])
+    for rule in spec['sentences']:
+        named = re.findall(r'(?:\(|; |follows )([A-ZÀ-Ž][\w\s]+?) et al', rule['text'])
+        assert len(named) == len(rule.get('cite', ()))

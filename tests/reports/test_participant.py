@@ -1,0 +1,152 @@
+"""The subject page: what it says, what it holds, and that nothing planted in the data runs in it."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from bids_distclip.acquisition.record import VALUE_FIELDS, Acquisition
+from bids_distclip.quality.record import find_records, read_record
+from bids_distclip.reports.participant import build_page
+
+EVIL = '"\'><script>alert(1)</script><img src=x onerror=alert(2)>'
+
+
+class Tags(HTMLParser):
+    """Collect the elements, attributes and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r'\s+', ' ', ' '.join(self.words))
+
+
+@pytest.fixture
+def page(derivative, tmp_path):
+    records = [read_record(path) for path in find_records(derivative, subject='01')]
+    path = build_page(derivative, 'sub-01', records, out=tmp_path / 'page.html')
+    return path.read_text(encoding='utf-8')
+
+
+def test_the_page_lies_beside_the_subject_and_no_half_page_remains(derivative):
+    records = [read_record(path).to_dict() for path in find_records(derivative, subject='02')]
+    assert build_page(derivative, '02', records) == derivative / 'sub-02.html'
+    assert not list(derivative.glob('.*'))
+
+
+def test_the_verdict_of_every_image_is_said_in_a_sentence(page):
+    text = Tags(page).text
+    assert 'Harmonized to the image sub-99/anat/sub-99_T1w.nii.gz.' in text
+    assert 'The image was left as it is. The FLAIR image is no good.' in text
+    assert 'No output was written. The T2w image is no good.' in text
+    assert 'Take another.' in text
+    assert 'The slices are 4 mm thick.' in text
+
+
+def test_known_missing_and_doubtful_metadata_are_told_apart(page):
+    assert '3 of 14 fields are known.' in page
+    assert 'not known' in page
+    assert 'sidecar:sub-01_T1w.json' in page
+    rows = re.findall(r'<tr class="doubtful">.*?</tr>', page, flags=re.DOTALL)
+    assert len(rows) == 1
+    assert 'Repetition time' in rows[0]
+
+
+def test_numbers_stand_beside_the_source_and_are_judged_by_comparison_only(page):
+    text = Tags(page).text
+    assert 'Distance to the target' in text
+    assert 'better than the source' in text or 'worse than the source' in text
+    row = re.search(r'<tr><th scope="row">Structure lost.*?</tr>', page, flags=re.DOTALL).group()
+    assert 'judgement' not in row
+
+
+def test_the_methods_text_says_only_what_the_records_say(page):
+    text = Tags(page).text
+    assert 'corrected with N4 (Tustison et al., 2010)' in text
+    assert 'arXiv:2512.07674' in text
+    assert 'Nyúl' not in text
+    assert 'Nipype' not in text
+
+
+def test_the_page_asks_no_other_place_for_anything(page):
+    tags = Tags(page).tags
+    for tag, attributes in tags:
+        for name in ('src', 'href', 'data', 'action', 'srcset'):
+            value = attributes.get(name) or ''
+            assert value == '' or value.startswith(('data:image/', '#')), (tag, name, value)
+    assert 'url(' not in page
+    policy = next(a['content'] for t, a in tags if a.get('http-equiv') == 'Content-Security-Policy')
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_every_picture_is_inside_the_page_with_words_for_those_who_cannot_see_it(page):
+    images = [a for t, a in Tags(page).tags if t == 'img']
+    assert len(images) == 7
+    assert all(a['alt'] and a['src'].startswith('data:image/webp;base64,') and int(a['width']) for a in images)
+    assert len(page) < 3e6 * 1.4
+
+
+def test_a_figure_that_is_gone_is_named_and_does_not_stop_the_page(derivative, tmp_path):
+    record = read_record(next(iter(find_records(derivative, subject='02')))).to_dict()
+    record['figures'] = {**record['figures'], 'difference': 'gone.webp'}
+    html = build_page(derivative, '02', [record], out=tmp_path / 'p.html').read_text()
+    assert 'The figure gone.webp is not there' in html
+
+
+def test_a_record_cannot_make_the_page_show_files_of_other_folders(derivative, tmp_path):
+    secret = derivative / 'secret.webp'
+    secret.write_bytes((derivative / 'sub-02' / 'figures' / 'sub-02_T1w_source.webp').read_bytes())
+    record = {'source': {}, 'status': 'harmonized', 'figures': {'source': '../../secret.webp'}}
+    html = build_page(derivative, '02', [record], out=tmp_path / 'p.html').read_text()
+    assert 'data:image' not in html
+    secret.unlink()
+
+
+@pytest.mark.parametrize('status', ['harmonized', 'synthetic', 'skipped', 'failed'])
+def test_an_almost_empty_record_still_makes_a_page(tmp_path, status):
+    html = build_page(tmp_path, '01', [{'status': status}]).read_text()
+    assert 'Nothing is known of how this image was acquired' in html
+
+
+def test_a_subject_without_records_is_said_to_have_none(tmp_path):
+    assert 'no record of any image' in build_page(tmp_path, '01', []).read_text()
+
+
+def evil_record() -> dict:
+    values = {name: (EVIL,) if 'sequence' in name or name == 'sequence_variant' else EVIL for name in VALUE_FIELDS}
+    acquisition = Acquisition(**values, suffix=EVIL, provenance=dict.fromkeys(VALUE_FIELDS, EVIL), notes=(EVIL,))
+    raw = acquisition.to_dict()
+    return {
+        'source': dict.fromkeys(('path', 'sha256', 'suffix', 'family', 'family_basis', 'family_conflict'), EVIL),
+        'status': 'harmonized', 'reason': EVIL, 'cure': EVIL,
+        'target': {'kind': EVIL, 'name': EVIL, 'family': EVIL, 'acquisition': raw},
+        'acquisition': raw, 'preparation': {EVIL: EVIL}, 'engine': {'engine': EVIL, 'prompt': EVIL, EVIL: EVIL},
+        'metrics': {EVIL: {'value': EVIL, 'unit': EVIL, 'meaning': EVIL, 'good': EVIL, 'label': EVIL, 'before': EVIL}},
+        'figures': {'source': EVIL, 'harmonized': EVIL, 'histogram': EVIL},
+        'output': EVIL, 'warnings': [EVIL], 'versions': {'bids_distclip': EVIL, EVIL: EVIL},
+    }
+
+
+@pytest.mark.parametrize('status', ['harmonized', 'synthetic', 'skipped', 'failed', EVIL])
+def test_no_script_planted_in_any_field_becomes_markup(tmp_path, status):
+    path = build_page(tmp_path, f'sub-{EVIL}', [{**evil_record(), 'status': status}])
+    html = path.read_text(encoding='utf-8')
+    assert path.parent == tmp_path
+    tags = Tags(html).tags
+    assert [t for t, _ in tags].count('script') == 1
+    assert not [t for t, a in tags if t == 'img' or any(name.startswith('on') for name in a)]
+    assert '<script>alert' not in html
+    assert html.count('&lt;script&gt;alert(1)&lt;/script&gt;') > 40

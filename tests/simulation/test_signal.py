@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bids_distclip.simulation import signal
+from bids_distclip.simulation.signal import Tissue
+from bids_distclip.simulation.tissue import tissue_table
+
+
+def one(t1: float, t2: float = 0.1, t2star: float = 0.05, pd: float = 1.0) -> Tissue:
+    return Tissue(*(torch.tensor([v]) for v in (t1, t2, t2star, pd, 0.0)))
+
+
+def brain(field: float = 3.0) -> Tissue:
+    table = tissue_table(field)
+    rows = [table.index(n) for n in ('white_matter', 'cortical_gray', 'csf')]
+    return Tissue(*(torch.tensor(getattr(table, n)[rows]) for n in ('t1', 't2', 't2star', 'pd', 'mt')))
+
+
+def bloch_mprage(t1: float, *, cycle: float, ti: float, fa: float, spacing: float, echoes: int, inversion: float) -> float:
+    """Step through many inversion cycles pulse by pulse."""
+    m, alpha = 1.0, math.radians(fa)
+    before = ti - 0.5 * echoes * spacing
+    after = cycle - before - echoes * spacing
+    seen = 0.0
+    for _ in range(60):
+        m = 1 - (1 + inversion * m) * math.exp(-before / t1)
+        for n in range(echoes):
+            if n == echoes // 2:
+                seen = abs(m) * math.sin(alpha)
+            m = 1 + (m * math.cos(alpha) - 1) * math.exp(-spacing / t1)
+        m = 1 + (m - 1) * math.exp(-after / t1)
+    return seen
+
+
+@pytest.mark.parametrize('t1', [0.35, 0.85, 1.4, 4.3])
+def test_mprage_agrees_with_a_pulse_by_pulse_bloch_simulation(t1):
+    timing = {'cycle': 2.3, 'ti': 0.9, 'echoes': 176, 'inversion': 0.96}
+    closed = signal.mprage(
+        one(t1, t2star=1e9), te=0.0, flip_angle=9, echo_spacing=0.0078, **{k: v for k, v in timing.items()}
+    )
+    stepped = bloch_mprage(t1, cycle=2.3, ti=0.9, fa=9, spacing=0.0078, echoes=176, inversion=0.96)
+    assert closed.item() == pytest.approx(stepped, rel=1e-3, abs=1e-4)
+
+
+def test_the_spoiled_gradient_echo_is_largest_at_the_ernst_angle():
+    angles = torch.arange(1.0, 60.0, 0.25)
+    values = torch.stack([signal.spoiled_gradient_echo(one(1.0), tr=0.02, te=0.0, flip_angle=float(a)) for a in angles])
+    assert float(angles[values.argmax()]) == pytest.approx(signal.ernst_angle(1.0, tr=0.02), abs=0.25)
+
+
+def test_fluid_is_nulled_at_its_nulling_time():
+    assert signal.nulling_time(4.3, tr=1e3) == pytest.approx(4.3 * math.log(2))
+    ti = signal.nulling_time(4.3, tr=9.0)
+    null = signal.inversion_recovery(one(4.3, t2=1.6), tr=9.0, te=0.1, ti=ti, train=0.0, inversion=1.0)
+    assert null.item() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ('name', 'values', 'order'),
+    [
+        ('mprage', signal.mprage(brain(), cycle=2.3, ti=0.9, te=0.003, flip_angle=9, echo_spacing=0.0075, echoes=176), 'wgc'),
+        ('spgr', signal.spoiled_gradient_echo(brain(), tr=0.02, te=0.004, flip_angle=25), 'wgc'),
+        ('t2 tse', signal.fast_spin_echo(brain(), tr=6.0, te=0.1, train=0.15), 'cgw'),
+        ('pd tse', signal.fast_spin_echo(brain(), tr=5.0, te=0.012, train=0.1), 'gw'),
+        ('flair', signal.inversion_recovery(brain(), tr=9.0, te=0.1, ti=2.4, train=0.2), 'gwc'),
+    ],
+)
+def test_tissues_come_in_the_order_a_radiologist_knows(name, values, order):
+    bright = dict(zip('wgc', values.tolist()))
+    assert [bright[t] for t in order] == sorted((bright[t] for t in order), reverse=True)
+
+
+def test_between_the_tabulated_fields_relaxation_times_lie_between():
+    low, middle, high = (tissue_table(f).t1 for f in (1.5, 2.0, 3.0))
+    index = tissue_table(3.0).index('white_matter')
+    assert low[index] < middle[index] < high[index]
