@@ -84,9 +84,8 @@ def _protocol(row: dict[str, str]) -> Protocol:
     values: dict[str, Any] = {name: _value(name, row[name]) for name in VALUE_FIELDS if name in row}
     known = [name for name, value in values.items() if value not in (None, ())]
     acquisition = Acquisition(**values, provenance=dict.fromkeys(known, f'protocol:{row["name"]}'))
-    return Protocol(
-        row['name'], row['family'], acquisition, row['evidence'], row['source'], default=row['default'] == 'yes'
-    )
+    default = row['default'] == 'yes'
+    return Protocol(row['name'], row['family'], acquisition, row['evidence'], row['source'], default=default)
 
 
 def _value(name: str, text: str) -> Any:

@@ -69,6 +69,4 @@ class Acquisition:
         return cls(**{**raw, **tuples})
 
 
-VALUE_FIELDS = tuple(
-    f.name for f in fields(Acquisition) if f.name not in ('suffix', 'provenance', 'notes')
-)
+VALUE_FIELDS = tuple(f.name for f in fields(Acquisition) if f.name not in ('suffix', 'provenance', 'notes'))

@@ -28,9 +28,8 @@ def read_target_metadata(path: str | Path) -> Acquisition:
     if not path.exists():
         raise UsageError('There is no such target.', file=path, cure='check the path.')
     if path.name.lower().endswith(_IMAGES):
-        raise UsageError(
-            'This is an image, not metadata.', file=path, cure='give it as --target-image, or give its sidecar.'
-        )
+        cure = 'give it as --target-image, or give its sidecar.'
+        raise UsageError('This is an image, not metadata.', file=path, cure=cure)
     if path.suffix.lower() == '.json':
         return _from_json(path)
     # Reading DICOM costs an import that no other target needs.
@@ -47,7 +46,8 @@ def _from_json(path: Path) -> Acquisition:
     if not isinstance(raw, dict):
         raise BadData('The sidecar is not a JSON object.', file=path, cure='give keys such as EchoTime.')
     suffix = path.stem.rpartition('_')[2]
-    acquisition = from_sidecar(raw, suffix=suffix if suffix.isalnum() else None, origin=f'sidecar:{path.name}')
+    hint = suffix if suffix.isalnum() else None
+    acquisition = from_sidecar(raw, suffix=hint, origin=f'sidecar:{path.name}')
     if not acquisition.known():
         raise BadData(
             'The sidecar says nothing about an acquisition.', file=path,

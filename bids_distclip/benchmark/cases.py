@@ -12,6 +12,7 @@ import numpy as np
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.acquisition.sidecar import from_sidecar
+from bids_distclip.errors import NoInput
 from bids_distclip.harmonizers.base import Target
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.heads import Head
@@ -23,8 +24,17 @@ from bids_distclip.volume.prepared import Prepared
 
 #: Contrast pairs asked for; equal families are asked twice: another protocol, and the source's own.
 PAIRS = (
-    ('T1w', 'T1w'), ('T2w', 'T2w'), ('FLAIR', 'FLAIR'), ('PDw', 'PDw'), ('T1w', 'T2w'), ('T2w', 'T1w'),
-    ('PDw', 'T2w'), ('T2w', 'FLAIR'), ('FLAIR', 'T1w'), ('T1w', 'FLAIR'), ('FLAIR', 'T2w'),
+    ('T1w', 'T1w'),
+    ('T2w', 'T2w'),
+    ('FLAIR', 'FLAIR'),
+    ('PDw', 'PDw'),
+    ('T1w', 'T2w'),
+    ('T2w', 'T1w'),
+    ('PDw', 'T2w'),
+    ('T2w', 'FLAIR'),
+    ('FLAIR', 'T1w'),
+    ('T1w', 'FLAIR'),
+    ('FLAIR', 'T2w'),
 )
 
 
@@ -78,7 +88,9 @@ def simulated_cases(
         for a, b in PAIRS:
             yield _simulated(anatomy.name, (a, first[a], scans[a, 0]), (b, second[b], scans[b, 1], guides[b, 1]))
         for a in families:
-            yield _simulated(anatomy.name, (a, first[a], scans[a, 0]), (a, first[a], scans[a, 0], guides[a, 0]), own=True)
+            yield _simulated(
+                anatomy.name, (a, first[a], scans[a, 0]), (a, first[a], scans[a, 0], guides[a, 0]), own=True
+            )
 
 
 def _head_volumes(
@@ -95,9 +107,15 @@ def _simulated(name: str, source: tuple, target: tuple, *, own: bool = False) ->
     shown = as_prepared(guide.image, guide.brain > 0.5, guide.affine, acquisition=protocol_b.acquisition, family=b)
     truth = made.volume.data / made.scale if own else scan_b.truth / brain_scale(scan_b.truth, scan_b.brain > 0.5)
     return Case(
-        'simulated', name, a, b, made, truth.astype(np.float32),
+        'simulated',
+        name,
+        a,
+        b,
+        made,
+        truth.astype(np.float32),
         Target('image', 'other head', b, protocol_b.acquisition, shown, shown.scale),
-        Target('metadata', protocol_b.scanner, b, protocol_b.acquisition), own,
+        Target('metadata', protocol_b.scanner, b, protocol_b.acquisition),
+        own,
     )
 
 
@@ -116,16 +134,24 @@ def real_cases(brains: Path, *, subjects: Sequence[str] = ('openmsmni07', 'openm
             truth = scans[b].volume.data / scans[b].scale
             shown = guides[b]
             yield Case(
-                'real', subject, a, b, scans[a], truth, Target('image', 'other head', b, shown.acquisition, shown, shown.scale),
-                Target('metadata', 'published protocol', b, scans[b].acquisition), a == b,
+                'real',
+                subject,
+                a,
+                b,
+                scans[a],
+                truth,
+                Target('image', 'other head', b, shown.acquisition, shown, shown.scale),
+                Target('metadata', 'published protocol', b, scans[b].acquisition),
+                a == b,
             )
 
 
 def _read_real(brains: Path, subject: str, family: str, guesses: dict) -> Prepared:
-    path = next(Path(brains).glob(f'sub-{subject}/**/sub-{subject}*_{family}.nii.gz'), None)
-    names = [p for p in Path(brains).glob(f'sub-{subject}/**/*_{family}.nii.gz') if 'ce-' not in p.name]
-    image = nib.as_closest_canonical(nib.load(sorted(names)[0] if names else path))
+    found = sorted(p for p in Path(brains).glob(f'sub-{subject}/**/*_{family}.nii.gz') if '_ce-' not in p.name)
+    if not found:
+        raise NoInput(f'There is no {family} of sub-{subject}', file=brains, cure='Name the folder with real heads.')
+    image = nib.as_closest_canonical(nib.load(found[0]))
     data = image.get_fdata(dtype=np.float32)
-    source = next((v for k, v in guesses.items() if subject.startswith(k)), {})
-    acquisition = from_sidecar(source.get(family, {}), suffix=family, origin='published')
+    published: dict = next((v for k, v in guesses.items() if subject.startswith(k)), {})
+    acquisition = from_sidecar(published.get(family, {}), suffix=family, origin='published')
     return as_prepared(data, data > 0, image.affine, acquisition=acquisition, family=family)

@@ -8,8 +8,12 @@ from pathlib import Path
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip evaluate`` to a parser; imports nothing heavy."""
-    parser.add_argument('--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures')
-    parser.add_argument('--labels', type=Path, help='folder with label maps; the held-out heads among them are simulated')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
+    )
+    parser.add_argument(
+        '--labels', type=Path, help='folder with label maps; the held-out heads among them are simulated'
+    )
     parser.add_argument('--brains', type=Path, help='folder with real skull-stripped co-registered heads')
     parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate')
     parser.add_argument('--weights', type=Path, help='folder with weights (default: the shipped ones)')
@@ -57,7 +61,7 @@ def _cases(args: argparse.Namespace):
 def _engines(args: argparse.Namespace) -> dict:
     from bids_distclip.harmonizers.registry import get_harmonizer
 
-    engines = {}
+    engines: dict = {}
     for name in (n.strip() for n in args.engines.split(',')):
         if name == 'distclip':
             engine = get_harmonizer(

@@ -18,8 +18,12 @@ def draw_case(case: Case, engine: str, made: np.ndarray, folder: Path) -> Path:
     middle = [int(np.median(i)) for i in np.nonzero(case.source.brain)]
     truth = case.truth * case.source.brain
     source = case.source.volume.data / case.source.scale
-    columns = (('source', source, 'gray', 0, 1.1), (engine, made, 'gray', 0, 1.1), ('truth', truth, 'gray', 0, 1.1),
-               ('difference', made - np.clip(truth, 0, 1), 'RdBu_r', -0.4, 0.4))
+    columns = (
+        ('source', source, 'gray', 0, 1.1),
+        (engine, made, 'gray', 0, 1.1),
+        ('truth', truth, 'gray', 0, 1.1),
+        ('difference', made - np.clip(truth, 0, 1), 'RdBu_r', -0.4, 0.4),
+    )
     figure = Figure(figsize=(12, 9.5))
     FigureCanvasAgg(figure)
     for row, axis in enumerate((2, 1, 0)):

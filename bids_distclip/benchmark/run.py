@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,8 @@ def run_cases(
     cases: Iterable[Case],
     engines: Mapping[str, tuple[Harmonizer, str]],
     *,
-    on_result: Callable[[Case, str, np.ndarray], None] | None = None,
-) -> list[dict[str, object]]:
+    on_result: Callable[[Case, str, np.ndarray], object] | None = None,
+) -> list[dict[str, Any]]:
     """Return one row per case and engine; ``engines`` maps a name to a harmonizer and the kind of target it gets."""
     rows = []
     for case in cases:
@@ -30,13 +31,16 @@ def run_cases(
             target = case.image_target if kind == 'image' else case.metadata_target
             row, picture = _ask(case, name, engine, target)
             rows.append(row)
-            print('  '.join(f'{row[c]:.3f}' if isinstance(row[c], float) else str(row[c]) for c in COLUMNS), flush=True)
+            print(
+                '  '.join(f'{row[c]:.3f}' if isinstance(row[c], float) else str(row[c]) for c in COLUMNS),
+                flush=True,
+            )
             if on_result:
                 on_result(case, name, picture)
     return rows
 
 
-def _ask(case: Case, name: str, engine: Harmonizer, target: Target) -> tuple[dict[str, object], np.ndarray]:
+def _ask(case: Case, name: str, engine: Harmonizer, target: Target) -> tuple[dict[str, Any], np.ndarray]:
     began = time.monotonic()
     answer = engine.harmonize(case.source, target, synthesize=case.source_family != case.target_family)
     seconds = time.monotonic() - began
@@ -45,12 +49,18 @@ def _ask(case: Case, name: str, engine: Harmonizer, target: Target) -> tuple[dic
     truth = np.clip(case.truth, 0, 1) * case.source.brain
     decibel, similarity = paper_protocol(picture, truth)
     return {
-        'data': case.data, 'head': case.head, 'pair': case.pair, 'engine': name, 'psnr': min(decibel, 99.0),
-        'ssim': similarity, 'psnr_brain': min(psnr(picture, truth, mask=case.source.brain), 99.0), 'seconds': seconds,
+        'data': case.data,
+        'head': case.head,
+        'pair': case.pair,
+        'engine': name,
+        'psnr': min(decibel, 99.0),
+        'ssim': similarity,
+        'psnr_brain': min(psnr(picture, truth, mask=case.source.brain), 99.0),
+        'seconds': seconds,
     }, picture
 
 
-def write_table(rows: Iterable[Mapping[str, object]], path: Path) -> Path:
+def write_table(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
     """Write the rows as TSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('w', encoding='utf-8', newline='') as stream:
@@ -61,8 +71,8 @@ def write_table(rows: Iterable[Mapping[str, object]], path: Path) -> Path:
     return path
 
 
-def summary(rows: Iterable[Mapping[str, object]]) -> str:
-    """Return a Markdown table: one line per data set and pair, one column per engine, PSNR dB / SSIM, means over heads."""
+def summary(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return a Markdown table: one line per data set and pair, one column per engine: PSNR dB / SSIM, mean of heads."""
     groups: dict[tuple, dict[str, list]] = defaultdict(lambda: defaultdict(list))
     engines: list[str] = []
     for row in rows:

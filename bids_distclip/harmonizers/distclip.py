@@ -34,7 +34,7 @@ class DistClip:
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
     precision
-        ``fp32`` or ``bf16``; ``auto`` takes bf16 on a GPU and fp32 on a CPU.
+        ``fp32`` or ``bf16``; ``auto`` takes bf16 on a GPU and on a CPU that multiplies it natively, else fp32.
     batch_size
         Slices per pass.
     planes
@@ -44,10 +44,16 @@ class DistClip:
     name = 'distclip'
 
     def __init__(
-        self, *, weights: Path | None = None, device: str = 'cpu', precision: str = 'auto', batch_size: int = 8, planes: int = 3,
+        self,
+        *,
+        weights: Path | None = None,
+        device: str = 'cpu',
+        precision: str = 'auto',
+        batch_size: int = 8,
+        planes: int = 3,
     ) -> None:
         self.weights, self.device, self.batch_size, self.planes = weights, device, batch_size, planes
-        self.precision = ('bf16' if device.startswith('cuda') else 'fp32') if precision == 'auto' else precision
+        self.precision = precision
 
     def harmonize(self, source: Prepared, target: Target, *, synthesize: bool = False) -> Harmonized:
         """Return ``source`` in the target's contrast; see :class:`bids_distclip.harmonizers.base.Harmonizer`.
@@ -57,24 +63,33 @@ class DistClip:
         """
         import torch
 
-        from bids_distclip.networks.inference import run_plane
+        from bids_distclip.networks.inference import best_precision, run_plane
         from bids_distclip.networks.weights import load_trained
 
         began = time.monotonic()
+        precision = best_precision(self.device) if self.precision == 'auto' else self.precision
         trained = load_trained(self.weights, device=self.device)
         image = _to_ras(source.volume.data / source.scale, source.volume.affine)
         brain, head = (_to_ras(m, source.volume.affine) for m in (source.brain, source.head))
         spacing = _ras_spacing(source.volume.affine)
         theta_source, theta_target, guides = self._styles(trained, source, target, (image, brain, spacing))
-        axes = axes_to_run(tuple(spacing))
+        axes = axes_to_run(spacing)
         axes = axes if self.planes == 3 else axes[-1:]
         image = np.clip(image, 0, None)
-        box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head)) if head.any() else (slice(None),) * 3
+        box = (
+            tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head)) if head.any() else (slice(None),) * 3
+        )
         passes = [
             run_plane(
-                trained.generator, image[box], axis=axis, spacing=spacing, source=theta_source, target=theta_target,
-                residual=not synthesize, batch=self.batch_size,
-                precision=torch.bfloat16 if self.precision == 'bf16' else torch.float32,
+                trained.generator,
+                image[box],
+                axis=axis,
+                spacing=spacing,
+                source=theta_source,
+                target=theta_target,
+                residual=not synthesize,
+                batch=self.batch_size,
+                precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
             )
             for axis in axes
         ]
@@ -85,9 +100,15 @@ class DistClip:
         if spread is not None:
             uncertainty[box] = spread * head[box]
         details: dict[str, Any] = {
-            'engine': self.name, 'device': self.device, 'precision': self.precision, 'planes': list(axes),
-            'weights_sha256': trained.sha256, 'model': trained.card.get('name', ''), **guides,
-            'mode': 'synthesis' if synthesize else 'residual', 'seconds': round(time.monotonic() - began, 2),
+            'engine': self.name,
+            'device': self.device,
+            'precision': precision,
+            'planes': list(axes),
+            'weights_sha256': trained.sha256,
+            'model': trained.card.get('name', ''),
+            **guides,
+            'mode': 'synthesis' if synthesize else 'residual',
+            'seconds': round(time.monotonic() - began, 2),
         }
         back = [_from_ras(a * target.scale, source.volume.affine).astype(np.float32) for a in (out, uncertainty)]
         return Harmonized(back[0], back[1] if spread is not None else None, details)
@@ -102,22 +123,38 @@ class DistClip:
             other = target.image
             affine = other.volume.affine
             theta = embed_volume(
-                trained.clip, _to_ras(other.volume.data / other.scale, affine), brain=_to_ras(other.brain, affine),
+                trained.clip,
+                _to_ras(other.volume.data / other.scale, affine),
+                brain=_to_ras(other.brain, affine),
                 spacing=_ras_spacing(affine),
             )
-            return embed_volume(trained.clip, image, spacing=spacing, brain=brain), theta, {
-                'guidance': 'image', 'source_guide': 'image', 'prompt': '',
-            }
+            return (
+                embed_volume(trained.clip, image, spacing=spacing, brain=brain),
+                theta,
+                {
+                    'guidance': 'image',
+                    'source_guide': 'image',
+                    'prompt': '',
+                },
+            )
         told = describe(target.acquisition, family=target.family)
         theta = embed_prompt(trained.clip, told)
         by_prompt = all(getattr(source.acquisition, n) is not None for n in NEEDED)
-        own = embed_prompt(trained.clip, own_prompt) if by_prompt else embed_volume(
-            trained.clip, image, spacing=spacing, brain=brain
+        own = (
+            embed_prompt(trained.clip, own_prompt)
+            if by_prompt
+            else embed_volume(trained.clip, image, spacing=spacing, brain=brain)
         )
-        return own, theta, {
-            'guidance': 'metadata', 'prompt': told, 'source_guide': 'metadata' if by_prompt else 'image',
-            'source_prompt': own_prompt if by_prompt else '',
-        }
+        return (
+            own,
+            theta,
+            {
+                'guidance': 'metadata',
+                'prompt': told,
+                'source_guide': 'metadata' if by_prompt else 'image',
+                'source_prompt': own_prompt if by_prompt else '',
+            },
+        )
 
 
 def describe(acquisition: Acquisition, *, family: str | None) -> str:
@@ -132,12 +169,11 @@ def _to_ras(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return nib.orientations.apply_orientation(data, nib.orientations.io_orientation(affine))
 
 
-def _ras_spacing(affine: np.ndarray) -> np.ndarray:
+def _ras_spacing(affine: np.ndarray) -> tuple[float, ...]:
     """Return the voxel sizes in mm along the axes that :func:`_to_ras` gives."""
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
-    spacing = np.empty(3)
-    spacing[nib.orientations.io_orientation(affine)[:, 0].astype(int)] = zooms
-    return spacing
+    order = np.argsort(nib.orientations.io_orientation(affine)[:, 0])
+    return tuple(float(v) for v in zooms[order])
 
 
 def _from_ras(data: np.ndarray, affine: np.ndarray) -> np.ndarray:

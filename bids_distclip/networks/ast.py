@@ -29,7 +29,7 @@ class AdaptiveStyleTransfer(nn.Module):
         self.norm = nn.InstanceNorm2d(channels)
         self.style = nn.Sequential(nn.Linear(style, channels), nn.SiLU(), nn.Linear(channels, channels))
         if variant == 'adain':
-            self.modulate = nn.Linear(channels, 2 * channels)
+            self.modulate: nn.Module = nn.Linear(channels, 2 * channels)
         else:
             self.query = nn.Conv2d(channels, channels, 1)
             self.query_style = nn.Linear(channels, channels)
@@ -38,10 +38,10 @@ class AdaptiveStyleTransfer(nn.Module):
             self.mix = nn.Conv2d(channels, channels, 1)
             self.hidden = nn.Conv2d(2 * channels, channels, 3, padding=1)
             self.modulate = nn.Conv2d(channels, 2 * channels, 3, padding=1)
-            nn.init.zeros_(self.mix.weight)
-            nn.init.zeros_(self.mix.bias)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
+            for parameter in self.mix.parameters():
+                nn.init.zeros_(parameter)
+        for parameter in self.modulate.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:
         """Return restyled features of the shape of ``x`` ``(B, C, H, W)``; ``theta`` is ``(B, style)``."""

@@ -47,7 +47,7 @@ PRESETS = {
 
 
 class StyleFusionDecoder(nn.Module):
-    """Render β in the style θ: a U-Net on β with AST at every scale of the way up, and a pointwise head at full resolution.
+    """Render β in the style θ: a U-Net on β with AST at every scale of the way up, and a pointwise head at full size.
 
     The head sees β itself, so that what is a function of T1, T2 and PD at one place needs no neighbourhood and
     boundaries stay where they are.
@@ -61,7 +61,9 @@ class StyleFusionDecoder(nn.Module):
         for width in widths:
             self.down.append(ConvBlock(before, width))
             before = width
-        self.up = nn.ModuleList(ConvBlock(deep + wide, wide) for deep, wide in zip(widths[:0:-1], widths[-2::-1]))
+        self.up = nn.ModuleList(
+            ConvBlock(deep + wide, wide) for deep, wide in zip(widths[:0:-1], widths[-2::-1], strict=False)
+        )
         self.transfer = nn.ModuleList(
             AdaptiveStyleTransfer(width, style=style, variant=options.variant) for width in widths[::-1]
         )
@@ -78,7 +80,7 @@ class StyleFusionDecoder(nn.Module):
             features = block(F.avg_pool2d(features, 2) if index else features)
             skips.append(features)
         features = self.transfer[0](features, theta)
-        for block, transfer, skip in zip(self.up, self.transfer[1:], skips[-2::-1]):
+        for block, transfer, skip in zip(self.up, self.transfer[1:], skips[-2::-1], strict=False):
             features = F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
             features = transfer(block(torch.cat([features, skip], 1)), theta)
         scale, shift, scale_second, shift_second = self.film(theta)[..., None, None].chunk(4, dim=1)
@@ -99,7 +101,9 @@ class Generator(nn.Module):
         super().__init__()
         self.options = options
         self.mapper = AnatomyMapper(
-            options.mapper, channels=options.channels, physical=options.physical,
+            options.mapper,
+            channels=options.channels,
+            physical=options.physical,
             style=options.style if options.mapper_style else 0,
         )
         self.decoder = StyleFusionDecoder(options)

@@ -16,7 +16,17 @@ from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 NATIVE_SPACING = (0.6, 1.3)
 
 
-def embed_volume(clip: MRCLIP, volume: np.ndarray, *, spacing: Sequence[float], brain: np.ndarray, count: int = 12) -> Tensor:
+def best_precision(device: str) -> str:
+    """Return ``bf16`` where the device multiplies bfloat16 in hardware, else ``fp32``."""
+    if device.startswith('cuda'):
+        return 'bf16' if torch.cuda.is_bf16_supported() else 'fp32'
+    native = getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
+    return 'bf16' if native() else 'fp32'
+
+
+def embed_volume(
+    clip: MRCLIP, volume: np.ndarray, *, spacing: Sequence[float], brain: np.ndarray, count: int = 12
+) -> Tensor:
     """Return θ ``(1, 512)``, the mean embedding of ``count`` axial slices around the middle of the brain.
 
     ``volume`` is RAS ``(X, Y, Z)`` in intensity-scale units.
@@ -62,7 +72,10 @@ def run_plane(
     for start in range(0, len(filled), batch):
         chosen = filled[start : start + batch]
         x = torch.as_tensor(np.ascontiguousarray(stack[chosen]), device=device)[:, None]
-        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, precision, enabled=precision != torch.float32),
+        ):
             y = _slices(generator, x, pixel, source, target, residual)
         out[chosen] = y[:, 0].float().cpu().numpy()
     return np.moveaxis(out, 0, axis)
@@ -73,7 +86,7 @@ def _slices(
 ) -> Tensor:
     height, width = x.shape[-2:]
     low, high = NATIVE_SPACING
-    size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip((height, width), pixel)]
+    size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip((height, width), pixel, strict=False)]
     if size != [height, width]:
         x = F.interpolate(x, size=size, mode='bilinear', antialias=True, align_corners=False)
     multiple = 2 ** (len(generator.options.mapper) - 1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ class MRCLIP(nn.Module):
         )
         self.towers = towers
         self.read_out = nn.Linear(self.config['embed_dim'], AUXILIARY)
-        self._tokenizer = None
+        self._tokenizer: Any = None
 
     @property
     def image_size(self) -> int:
@@ -79,7 +79,7 @@ class MRCLIP(nn.Module):
 def fit_slices(slices: Tensor, *, pixel: tuple[float, float], size: int) -> Tensor:
     """Bring slices ``(B, H, W)`` with ``pixel`` mm to ``(B, 1, size, size)`` at 1.5 mm, the head in the middle."""
     images = slices[:, None]
-    target = [max(1, round(n * p / PIXEL_MM)) for n, p in zip(images.shape[-2:], pixel)]
+    target = [max(1, round(n * p / PIXEL_MM)) for n, p in zip(images.shape[-2:], pixel, strict=False)]
     images = F.interpolate(images, size=target, mode='bilinear', antialias=True, align_corners=False)
     present = (images.amax((0, 1)) > 0.05).nonzero()
     middle = [int(v) for v in present.float().mean(0).round()] if len(present) else [n // 2 for n in target]

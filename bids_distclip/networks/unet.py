@@ -53,7 +53,7 @@ class AnatomyMapper(nn.Module):
             self.down.append(ConvBlock(before, width, style=style))
             before = width
         self.up = nn.ModuleList(
-            ConvBlock(deep + wide, wide, style=style) for deep, wide in zip(widths[:0:-1], widths[-2::-1])
+            ConvBlock(deep + wide, wide, style=style) for deep, wide in zip(widths[:0:-1], widths[-2::-1], strict=False)
         )
         self.out = nn.Conv2d(widths[0] + 1, channels, 1)
 
@@ -67,7 +67,7 @@ class AnatomyMapper(nn.Module):
         for index, block in enumerate(self.down):
             features = block(F.avg_pool2d(features, 2) if index else features, style)
             skips.append(features)
-        for block, skip in zip(self.up, skips[-2::-1]):
+        for block, skip in zip(self.up, skips[-2::-1], strict=False):
             features = F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
             features = block(torch.cat([features, skip], 1), style)
         beta = self.out(torch.cat([features, x], 1))

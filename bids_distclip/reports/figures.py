@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 WINDOW = (0.0, 1.2)
 #: A difference or an uncertainty is drawn on the smallest of these ranges that holds 99 % of it in the head.
 RANGES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-_KIND = 'webp'
+#: JPEG codes each block for itself, so that a flicker between two pictures shows no change that is not there;
+#: WebP, smaller, spreads the difference of two labels over the whole picture.
+_FLICKERED = ('source', 'harmonized', 'target')
 _NORMALIZED = '1 = 99.5th percentile in the brain'
 
 
@@ -62,7 +64,8 @@ def draw_figures(
     if structure is not None:
         drawn['structure'] = _structure(shown, data=structure)
     out_dir.mkdir(parents=True, exist_ok=True)
-    return {name: _save(figure, path=out_dir / f'{stem}_{name}.{_KIND}') for name, figure in drawn.items()}
+    kinds = {name: 'jpg' if name in _FLICKERED else 'webp' for name in drawn}
+    return {name: _save(drawn[name], path=out_dir / f'{stem}_{name}.{kind}') for name, kind in kinds.items()}
 
 
 def _frame(image: Prepared, *, beside: Prepared | None) -> Frame:
@@ -153,6 +156,7 @@ def _range(values: np.ndarray, *, mask: np.ndarray) -> float:
 
 def _save(figure: Figure, *, path: Path) -> str:
     temporary = path.with_name(f'.{path.name}.tmp-{os.getpid()}')
-    figure.savefig(temporary, format=_KIND, facecolor=figure.get_facecolor(), pil_kwargs={'quality': 86})
+    kind = path.suffix.removeprefix('.')
+    figure.savefig(temporary, format=kind, facecolor=figure.get_facecolor(), pil_kwargs={'quality': 86})
     os.replace(temporary, path)
     return path.name

@@ -35,8 +35,9 @@ def build_group(output_dir: Path) -> Path | None:
         return None
     records = [record for _, record in found]
     rows = [_row(record, subject=path.relative_to(output_dir).parts[0]) for path, record in found]
+    rows = [{_cell(key): _cell(value) for key, value in row.items()} for row in rows]
     columns = list(dict.fromkeys([*_ABOUT, *(key for row in rows for key in row)]))
-    table = [{key: _cell(row.get(key)) for key in columns} for row in rows]
+    table = [{key: row.get(key, 'n/a') for key in columns} for row in rows]
     tissues = [_spread_row(spread) for spread in spreads(records)]
     save(_tsv(columns, rows=table), path=output_dir / 'group_images.tsv')
     save(_tsv(_SPREAD, rows=tissues), path=output_dir / 'group_spread.tsv')

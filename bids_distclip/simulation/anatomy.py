@@ -73,7 +73,10 @@ def read_anatomy(path: Path) -> Anatomy:
     labels = np.asarray(image.dataobj).astype(np.int32).squeeze()
     zooms = np.array(image.header.get_zooms()[:3])
     if not np.allclose(zooms, 1.0, atol=0.05):
-        index = [np.clip((np.arange(int(n * z)) / z).round().astype(int), 0, n - 1) for n, z in zip(labels.shape, zooms)]
+        index = [
+            np.clip((np.arange(int(n * z)) / z).round().astype(int), 0, n - 1)
+            for n, z in zip(labels.shape, zooms, strict=False)
+        ]
         labels = labels[np.ix_(*index)]
     return from_labels(labels, name=path.name.split('.')[0])
 

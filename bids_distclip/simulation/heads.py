@@ -1,4 +1,4 @@
-"""Heads: an anatomy bent, textured and given lesions, whose tissue parameters can be asked for at any point in space."""
+"""Heads: an anatomy bent, textured and given lesions, whose tissue parameters can be asked for at any point."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bids_distclip.simulation.signal import Tissue
 from bids_distclip.simulation.tissue import TissueTable, tissue_table
 
 #: Kinds of lesion: parameters are *factors* on the tissue they lie in, radius in millimetres, how many at most.
-LESIONS = {
-    'ms': {'t1': (1.3, 1.9), 't2': (1.6, 2.6), 'pd': (1.03, 1.15), 'radius': (1.5, 7.0), 'count': 12},
-    'oedema': {'t1': (1.3, 1.7), 't2': (1.5, 2.5), 'pd': (1.05, 1.15), 'radius': (10.0, 28.0), 'count': 1},
-    'tumour': {'t1': (1.3, 2.2), 't2': (1.3, 2.8), 'pd': (1.02, 1.15), 'radius': (8.0, 24.0), 'count': 1},
-    'enhancing': {'t1': (0.35, 0.6), 't2': (1.0, 1.8), 'pd': (1.0, 1.1), 'radius': (3.0, 12.0), 'count': 2},
-    'infarct': {'t1': (1.4, 2.6), 't2': (1.6, 4.0), 'pd': (1.05, 1.2), 'radius': (3.0, 20.0), 'count': 2},
+LESIONS: dict[str, dict[str, tuple[float, float]]] = {
+    'ms': {'t1': (1.3, 1.9), 't2': (1.6, 2.6), 'pd': (1.03, 1.15), 'radius': (1.5, 7.0), 'count': (1, 12)},
+    'oedema': {'t1': (1.3, 1.7), 't2': (1.5, 2.5), 'pd': (1.05, 1.15), 'radius': (10.0, 28.0), 'count': (1, 1)},
+    'tumour': {'t1': (1.3, 2.2), 't2': (1.3, 2.8), 'pd': (1.02, 1.15), 'radius': (8.0, 24.0), 'count': (1, 1)},
+    'enhancing': {'t1': (0.35, 0.6), 't2': (1.0, 1.8), 'pd': (1.0, 1.1), 'radius': (3.0, 12.0), 'count': (1, 2)},
+    'infarct': {'t1': (1.4, 2.6), 't2': (1.6, 4.0), 'pd': (1.05, 1.2), 'radius': (3.0, 20.0), 'count': (1, 2)},
 }
 
 
@@ -87,8 +87,11 @@ class Head:
         table = tissue_table(float(field_strength))
         t1, t2, t2star, pd, mt = self._parameters(table, label, texture, mixing)
         tissue = Tissue(
-            t1=t1 * factor[0], t2=t2 * factor[1], t2star=t2star * factor[1].sqrt(),
-            pd=(pd * factor[2]).clamp(max=1.0), mt=mt * (1 - 0.5 * lesion),
+            t1=t1 * factor[0],
+            t2=t2 * factor[1],
+            t2star=t2star * factor[1].sqrt(),
+            pd=(pd * factor[2]).clamp(max=1.0),
+            mt=mt * (1 - 0.5 * lesion),
         )
         return Sampled(tissue, brain.float(), lesion, label)
 
@@ -128,7 +131,13 @@ class Head:
         count = len(table.names)
         spread, vary = table.spread, table.texture * self.texture_scale
         person = np.exp(self._between[:, :count] * spread * np.array([[1.0], [1.0], [1.0], [0.25]]))
-        columns = [table.t1 * person[0], table.t2 * person[1], table.t2star * person[2], table.pd * person[3], table.mt]
+        columns = [
+            table.t1 * person[0],
+            table.t2 * person[1],
+            table.t2star * person[2],
+            table.pd * person[3],
+            table.mt,
+        ]
         soft, fat = table.index('soft_tissue'), table.index('fat')
         label = torch.where((label == soft) & (coarse > self._fat), fat, label)
         rows = torch.as_tensor(np.stack([*columns, vary]), dtype=torch.float32, device=label.device)
@@ -152,13 +161,13 @@ class Head:
             shape = torch.as_tensor(lesion.shape, dtype=torch.float32, device=where.device)
             distance = ((where - center) @ shape.T).norm(dim=1) + 0.18 * wobble
             inside = torch.sigmoid((1 - distance) * 8) * brain
-            factors = [f * torch.exp(inside * float(np.log(g))) for f, g in zip(factors, lesion.factors)]
+            factors = [f * torch.exp(inside * float(np.log(g))) for f, g in zip(factors, lesion.factors, strict=False)]
             total = torch.maximum(total, inside)
         return total, factors
 
 
 def _noise_bank(device: torch.device | str) -> Tensor:
-    """Return three fields of unit variance ``(1, 3, 96, 96, 96)`` with power over several octaves; the same everywhere."""
+    """Return three fields of unit variance ``(1, 3, 96, 96, 96)`` with power over several octaves; always the same."""
     key = str(device)
     if key not in _BANK:
         generator = torch.Generator().manual_seed(20_251)
@@ -198,9 +207,9 @@ def _draw_lesions(rng: np.random.Generator, anatomy: Anatomy, kinds: Sequence[st
         return lesions
     for kind in kinds:
         spec = LESIONS[kind]
-        for _ in range(int(rng.integers(1, spec['count'] + 1))):
+        for _ in range(int(rng.integers(int(spec['count'][0]), int(spec['count'][1]) + 1))):
             center = np.array(np.unravel_index(rng.choice(places), anatomy.tissue.shape), dtype=np.float32)
             radius = rng.uniform(*spec['radius']) * rng.uniform(0.7, 1.4, 3)
-            factors = tuple(float(rng.uniform(*spec[name])) for name in ('t1', 't2', 'pd'))
-            lesions.append(Lesion(kind, center, np.diag(1 / radius) @ _rotation(rng, 3.1), factors))
+            t1, t2, pd = (float(rng.uniform(*spec[name])) for name in ('t1', 't2', 'pd'))
+            lesions.append(Lesion(kind, center, np.diag(1 / radius) @ _rotation(rng, 3.1), (t1, t2, pd)))
     return lesions

@@ -20,7 +20,9 @@ def phantom_labels(*, seed: int = 0, size: tuple[int, int, int] = (160, 200, 190
     folds = np.zeros(size)
     for count in (7, 9, 12, 15):
         phase = rng.uniform(0, 2 * np.pi, 3)
-        folds += np.sin(count * angle + phase[0] + 2 * np.sin(4 * height + phase[2])) * np.cos((count - 3) * height + phase[1])
+        folds += np.sin(count * angle + phase[0] + 2 * np.sin(4 * height + phase[2])) * np.cos(
+            (count - 3) * height + phase[1]
+        )
     folds = folds / folds.std()
 
     def ball(rx: float, ry: float, rz: float, center: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:

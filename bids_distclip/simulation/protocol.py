@@ -1,4 +1,4 @@
-"""Acquisition protocols: drawn from the ranges of ``scanners.json``, rendered by the signal equations, written as sidecars."""
+"""Acquisition protocols: drawn from ``scanners.json``, rendered by the signal equations, written as sidecars."""
 
 from __future__ import annotations
 
@@ -51,8 +51,15 @@ class Protocol:
         """Return the noise-free magnitude signal of parameter maps, in the maps' shape."""
         if self.sequence == 'mprage':
             return signal.mprage(
-                tissue, cycle=self.repetition, ti=self.inversion_time, te=self.echo, flip_angle=self.flip_angle,
-                echo_spacing=self.echo_spacing, echoes=self.echoes, inversion=self.inversion, b1=b1,
+                tissue,
+                cycle=self.repetition,
+                ti=self.inversion_time or 0.0,
+                te=self.echo,
+                flip_angle=self.flip_angle,
+                echo_spacing=self.echo_spacing,
+                echoes=self.echoes,
+                inversion=self.inversion,
+                b1=b1,
             )
         if self.sequence in ('spgr', 'gre'):
             return signal.spoiled_gradient_echo(
@@ -65,8 +72,13 @@ class Protocol:
                 tissue, tr=self.repetition, te=self.echo, train=self.train, mt_weight=self.mt_weight
             )
         return signal.inversion_recovery(
-            tissue, tr=self.repetition, te=self.echo, ti=self.inversion_time, train=self.train,
-            inversion=self.inversion, mt_weight=self.mt_weight,
+            tissue,
+            tr=self.repetition,
+            te=self.echo,
+            ti=self.inversion_time or 0.0,
+            train=self.train,
+            inversion=self.inversion,
+            mt_weight=self.mt_weight,
         )
 
 
@@ -98,14 +110,27 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
     if row['sequence'] == 'mprage' and ti is not None:
         echoes = min(echoes, int(2 * (ti - 0.02) / spacing))
         cycle = max(cycle, ti + 0.5 * echoes * spacing + 0.1)
-    effective = nominal_te * float(row.get('effective', 1.0)) * float(rng.uniform(0.9, 1.1) if 'effective' in row else 1)
+    effective = (
+        nominal_te * float(row.get('effective', 1.0)) * float(rng.uniform(0.9, 1.1) if 'effective' in row else 1)
+    )
     written_tr = spacing if row['tr_meaning'] == 'readout' and row['sequence'] == 'mprage' else cycle
     sidecar = _sidecar(row, rng, te=nominal_te, tr=written_tr, ti=ti, fa=fa)
     mt = rng.uniform(0.3, 1.0) if row['MRAcquisitionType'] == '2D' else rng.uniform(0.0, 0.4)
     return Protocol(
-        scanner=row['name'], family=row['family'], sequence=row['sequence'], field_strength=float(row['B0']),
-        echo=effective, repetition=cycle, inversion_time=ti, flip_angle=fa, echo_spacing=spacing, echoes=echoes,
-        train=uniform('train'), inversion=float(rng.uniform(0.92, 1.0)), mt_weight=float(mt), sidecar=sidecar,
+        scanner=row['name'],
+        family=row['family'],
+        sequence=row['sequence'],
+        field_strength=float(row['B0']),
+        echo=effective,
+        repetition=cycle,
+        inversion_time=ti,
+        flip_angle=fa,
+        echo_spacing=spacing,
+        echoes=echoes,
+        train=uniform('train'),
+        inversion=float(rng.uniform(0.92, 1.0)),
+        mt_weight=float(mt),
+        sidecar=sidecar,
     )
 
 
@@ -116,7 +141,9 @@ def _sidecar(
     raw = {
         'Manufacturer': row.get('Spelling', row['Manufacturer']),
         'ManufacturersModelName': str(rng.choice(row['Models'])),
-        'MagneticFieldStrength': 2.89362 if row['Manufacturer'] == 'Siemens' and field == 3 and rng.random() < 0.2 else field,
+        'MagneticFieldStrength': 2.89362
+        if row['Manufacturer'] == 'Siemens' and field == 3 and rng.random() < 0.2
+        else field,
         'MRAcquisitionType': row['MRAcquisitionType'],
         'SeriesDescription': str(rng.choice(row['Descriptions'])),
         'ScanningSequence': row['ScanningSequence'],

@@ -28,8 +28,8 @@ class Effects:
 
 def draw_resolution(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
     """Draw which part of k-space is acquired in-plane, and how it is windowed."""
-    keep = tuple(float(v) for v in np.clip(rng.normal(0.88, 0.15, 2), 0.5, 1.0))
-    return keep, float(rng.uniform(0.2, 1.0))
+    rows, columns = np.clip(rng.normal(0.88, 0.15, 2), 0.5, 1.0)
+    return (float(rows), float(columns)), float(rng.uniform(0.2, 1.0))
 
 
 def draw_effects(

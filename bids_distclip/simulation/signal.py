@@ -24,7 +24,9 @@ class Tissue:
     mt: Tensor
 
 
-def spoiled_gradient_echo(tissue: Tissue, *, tr: float, te: float, flip_angle: float, b1: Tensor | float = 1.0) -> Tensor:
+def spoiled_gradient_echo(
+    tissue: Tissue, *, tr: float, te: float, flip_angle: float, b1: Tensor | float = 1.0
+) -> Tensor:
     """Return the steady-state FLASH/SPGR signal (Ernst and Anderson 1966; Haase 1986)."""
     alpha = _radians(flip_angle, b1)
     e1 = torch.exp(-tr / tissue.t1)
@@ -82,9 +84,16 @@ def fast_spin_echo(tissue: Tissue, *, tr: float, te: float, train: float, mt_wei
 
 
 def inversion_recovery(
-    tissue: Tissue, *, tr: float, te: float, ti: float, train: float, inversion: float = 0.98, mt_weight: float = 0.0
+    tissue: Tissue,
+    *,
+    tr: float,
+    te: float,
+    ti: float,
+    train: float,
+    inversion: float = 0.98,
+    mt_weight: float = 0.0,
 ) -> Tensor:
-    """Return the magnitude of an inversion-recovery turbo spin echo, T2-FLAIR among them (Hajnal 1992; Rydberg 1994)."""
+    """Return the magnitude of an inversion-recovery turbo spin echo, as T2-FLAIR (Hajnal 1992; Rydberg 1994)."""
     recovered = 1 - torch.exp(-max(tr - train, 1e-2) / tissue.t1)
     longitudinal = 1 - (1 + inversion * recovered) * torch.exp(-ti / tissue.t1)
     return _transfer(tissue, mt_weight) * longitudinal.abs() * torch.exp(-te / tissue.t2)

@@ -41,7 +41,7 @@ class Slice:
     """One slice under P protocols; every image is in units of its own protocol's intensity scale.
 
     ``clean`` and ``noisy`` are ``(P, H, W)``: without and with noise, shading and filters, equally sharp.
-    ``physical`` is ``(3, H, W)``: standardized log T1, log T2, PD; ``brain``, ``head``, ``lesion`` are ``(H, W)`` in 0…1.
+    ``physical`` is ``(3, H, W)``: standardized log T1, log T2, PD; ``brain``, ``head``, ``lesion`` are ``(H, W)``, 0…1.
     ``scales`` are the raw signals that became 1.0.
     """
 
@@ -121,15 +121,20 @@ def render_slice(
     keep = torch.ones_like(brain) if strip is None else _strip_mask(first, pool, strip / geometry.pixel)
     scales = list(scales or intensity_scales(head, protocols, seed=seed))
     clean, noisy = [], []
-    for protocol, effect, scale in zip(protocols, effects, scales):
+    for protocol, effect, scale in zip(protocols, effects, scales, strict=False):
         ideal = pool(protocol.render(sampled[protocol.field_strength].tissue, b1=b1)) / scale
         ideal = limit_resolution(ideal, keep=resolution[0], window=resolution[1]).clamp(min=0)
         clean.append(ideal * keep)
         noisy.append(apply_effects(ideal, effect) * keep if effect is not None else clean[-1])
     physical, present = _physical_maps(sampled[max(sampled)].tissue, pool)
     return Slice(
-        clean=torch.stack(clean), noisy=torch.stack(noisy), physical=physical * keep, brain=brain * keep,
-        head=(present > 0.05).float() * keep, lesion=lesion * keep, scales=tuple(scales),
+        clean=torch.stack(clean),
+        noisy=torch.stack(noisy),
+        physical=physical * keep,
+        brain=brain * keep,
+        head=(present > 0.05).float() * keep,
+        lesion=lesion * keep,
+        scales=tuple(scales),
     )
 
 
@@ -138,7 +143,7 @@ def _physical_maps(tissue: Tissue, pool) -> tuple[Tensor, Tensor]:
     weight = present.clamp(min=1e-3)
     log_t1 = pool(tissue.pd * tissue.t1.log()) / weight
     log_t2 = pool(tissue.pd * tissue.t2.log()) / weight
-    maps = [(m - mean) / sd for m, (mean, sd) in zip((log_t1, log_t2, present), PHYSICAL)]
+    maps = [(m - mean) / sd for m, (mean, sd) in zip((log_t1, log_t2, present), PHYSICAL, strict=False)]
     inside = (present > 0.05).float()
     return torch.stack([maps[0] * inside, maps[1] * inside, maps[2]]), present
 
@@ -156,7 +161,7 @@ def _transmit_field(points: Tensor, *, spread: float, seed: int) -> Tensor | flo
 def _strip_mask(sampled, pool, margin: float) -> Tensor:
     csf = torch.isin(sampled.label, torch.tensor([3], device=sampled.label.device))
     core = pool(sampled.brain * (~csf).float())
-    reach = max(1, int(round(margin)))
+    reach = max(1, round(margin))
     closed = F.max_pool2d((core > 0.3).float()[None, None], 2 * reach + 7, stride=1, padding=reach + 3)
     closed = -F.max_pool2d(-closed, 7, stride=1, padding=3)
     return closed[0, 0] * (pool(sampled.brain) > 0.5)

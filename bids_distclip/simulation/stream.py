@@ -57,10 +57,15 @@ class Batch:
 
 
 class SliceStream(Dataset):
-    """Batches by number. Each is computed from ``(seed, number)`` alone, so that a resumed training sees the same ones."""
+    """Batches by number. Each is computed from ``(seed, number)`` alone: a resumed training sees the same ones."""
 
     def __init__(
-        self, anatomies: Sequence[Anatomy], options: StreamOptions, *, length: int, device: torch.device | str = 'cpu'
+        self,
+        anatomies: Sequence[Anatomy],
+        options: StreamOptions,
+        *,
+        length: int,
+        device: torch.device | str = 'cpu',
     ) -> None:
         self.anatomies = list(anatomies)
         self.options = options
@@ -74,25 +79,33 @@ class SliceStream(Dataset):
         rng = np.random.default_rng([self.options.seed, number])
         pool = _draw_pool(rng, self.options)
         made = [self._slice(rng, pool) for _ in range(self.options.slices)]
-        slices, protocols, geometries, heads = zip(*made)
+        slices, protocols, geometries, heads = zip(*made, strict=False)
         stack = {
             name: torch.stack([getattr(s, name) for s in slices])
             for name in ('clean', 'noisy', 'physical', 'brain', 'head', 'lesion')
         }
         return Batch(
-            **stack, protocols=protocols, planes=tuple(PLANES[g.axis] for g in geometries), heads=heads,
+            **stack,
+            protocols=protocols,
+            planes=tuple(PLANES[g.axis] for g in geometries),
+            heads=heads,
             scales=torch.tensor([s.scales for s in slices], dtype=torch.float32),
             pixels=tuple(g.pixel for g in geometries),
         )
 
-    def _slice(self, rng: np.random.Generator, pool: Sequence[Protocol]) -> tuple[Slice, tuple[Protocol, ...], SliceGeometry, int]:
+    def _slice(
+        self, rng: np.random.Generator, pool: Sequence[Protocol]
+    ) -> tuple[Slice, tuple[Protocol, ...], SliceGeometry, int]:
         options = self.options
         number = int(rng.integers(len(self.anatomies)))
         kinds = [k for k in LESIONS if rng.random() < 0.15] if options.lesions else []
         head = Head(
-            self.anatomies[number], seed=int(rng.integers(2**31)), deform_mm=float(rng.uniform(1.0, 4.0)),
+            self.anatomies[number],
+            seed=int(rng.integers(2**31)),
+            deform_mm=float(rng.uniform(1.0, 4.0)),
             texture_scale=float(rng.uniform(0.3, 2.2)) if options.texture else 0.0,
-            lesion_kinds=kinds, device=self.device,
+            lesion_kinds=kinds,
+            device=self.device,
         )
         protocols = _draw_protocols(rng, options, pool)
         geometry = _draw_geometry(rng, options, head)
@@ -101,16 +114,20 @@ class SliceStream(Dataset):
         scales = [s * rng.normal(1.0, 0.02) for s in intensity_scales(head, protocols, seed=seed)]
         strip = float(rng.uniform(0.5, 4.0)) if rng.random() < options.stripped or not head.anatomy.whole_head else None
         made = render_slice(
-            head, protocols, geometry, resolution=resolution, scales=scales, seed=seed, strip=strip,
+            head,
+            protocols,
+            geometry,
+            resolution=resolution,
+            scales=scales,
+            seed=seed,
+            strip=strip,
             effects=[draw_effects(rng, resolution=resolution) for _ in protocols],
             b1_spread=float(rng.uniform(0.0, 0.25)),
         )
         return made, protocols, geometry, number
 
 
-def _draw_protocols(
-    rng: np.random.Generator, options: StreamOptions, pool: Sequence[Protocol]
-) -> tuple[Protocol, ...]:
+def _draw_protocols(rng: np.random.Generator, options: StreamOptions, pool: Sequence[Protocol]) -> tuple[Protocol, ...]:
     alike = rng.random() < options.same_family
     if pool and alike:
         return tuple(pool[i] for i in rng.permutation(options.protocols))
@@ -138,8 +155,12 @@ def _draw_geometry(rng: np.random.Generator, options: StreamOptions, head: Head)
     reach = ((-55, 55), (-75, 70), (-50, 65))[axis]
     pixel = float(rng.uniform(*options.pixel))
     thick = float(rng.uniform(2.0, 5.0)) if rng.random() < 0.2 else pixel
-    center = tuple(float(v) for v in rng.normal(0, 10, 2))
+    across, along = rng.normal(0, 10, 2)
     return SliceGeometry(
-        axis=axis, offset=float(rng.uniform(*reach)), center=center, pixel=pixel, thickness=thick,
+        axis=axis,
+        offset=float(rng.uniform(*reach)),
+        center=(float(across), float(along)),
+        pixel=pixel,
+        thickness=thick,
         size=(options.size, options.size),
     )

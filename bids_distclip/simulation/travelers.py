@@ -53,12 +53,12 @@ def write_travelers(
     anatomies = read_anatomies(labels_dir) if labels_dir else [phantom(seed=seed + i) for i in range(heads)]
     fleet = _fleet(scanners, suffixes, seed)
     _describe(out_dir, heads, fleet)
-    size = tuple(int(round(n / spacing)) for n in (176, 224, 208))
+    size = (round(176 / spacing), round(224 / spacing), round(208 / spacing))
     for index in range(heads):
         head = Head(anatomies[index % len(anatomies)], seed=seed + 1000 + index, deform_mm=2.0)
         flat = [p for row in fleet for p in row]
         volumes = simulate_volumes(head, flat, spacing=(spacing,) * 3, size=size, seed=seed + index)
-        for number, (protocol, volume) in enumerate(zip(flat, volumes)):
+        for number, (protocol, volume) in enumerate(zip(flat, volumes, strict=False)):
             site = number // len(suffixes)
             gain = GAINS[site % len(GAINS)]
             stem = f'sub-{index + 1:02d}/ses-{_site_name(site)}/anat/sub-{index + 1:02d}_ses-{_site_name(site)}'
@@ -67,12 +67,16 @@ def write_travelers(
             (out_dir / f'{stem}_{protocol.family}.json').write_text(sidecar, encoding='utf-8')
             if truth:
                 folder = out_dir / 'derivatives' / 'truth'
-                _write_image(folder / f'{stem}_desc-noisefree_{protocol.family}.nii.gz', volume.truth * gain, volume.affine)
+                _write_image(
+                    folder / f'{stem}_desc-noisefree_{protocol.family}.nii.gz',
+                    volume.truth * gain,
+                    volume.affine,
+                )
     return out_dir
 
 
 def _fleet(scanners: int, suffixes: Sequence[str], seed: int) -> list[list[Protocol]]:
-    """Return one protocol per scanner and suffix; a scanner's protocols share vendor and field strength where they can."""
+    """Return one protocol per scanner and suffix; a scanner's share vendor and field strength where they can."""
     rng = np.random.default_rng(seed)
     sites = [('Siemens', 3), ('Philips', 1.5), ('GE', 3), ('Siemens', 1.5), ('Philips', 3)]
     fleet = []
@@ -80,7 +84,9 @@ def _fleet(scanners: int, suffixes: Sequence[str], seed: int) -> list[list[Proto
         vendor, field = sites[index % len(sites)]
         row = []
         for suffix in suffixes:
-            own = [r for r in scanner_rows() if r['family'] == suffix and r['Manufacturer'] == vendor and r['B0'] == field]
+            own = [
+                r for r in scanner_rows() if r['family'] == suffix and r['Manufacturer'] == vendor and r['B0'] == field
+            ]
             own = own or [r for r in scanner_rows() if r['family'] == suffix and r['Manufacturer'] == vendor]
             own = own or [r for r in scanner_rows() if r['family'] == suffix]
             row.append(draw_protocol(rng, family=suffix, scanner=own[0]['name']))
@@ -95,7 +101,10 @@ def _site_name(site: int) -> str:
 def _describe(out_dir: Path, heads: int, fleet: Sequence[Sequence[Protocol]]) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
     description = {
-        'Name': 'Simulated traveling heads', 'BIDSVersion': '1.10.0', 'DatasetType': 'raw', 'License': 'CC0',
+        'Name': 'Simulated traveling heads',
+        'BIDSVersion': '1.10.0',
+        'DatasetType': 'raw',
+        'License': 'CC0',
         'Authors': ['bids_distclip simulator'],
     }
     (out_dir / 'dataset_description.json').write_text(json.dumps(description, indent=2) + '\n', encoding='utf-8')

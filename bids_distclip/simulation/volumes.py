@@ -52,11 +52,20 @@ def simulate_volumes(
         offset = (index - (size[2] - 1) / 2) * spacing[2]
         geometry = SliceGeometry(axis=2, offset=offset, pixel=spacing[0], thickness=spacing[2], size=size[:2])
         effects = [_per_slice(e, index) if noisy else None for e in strengths]
-        made.append(render_slice(
-            head, protocols, geometry, effects=effects, resolution=resolution, scales=scales, seed=seed, strip=strip
-        ))
+        made.append(
+            render_slice(
+                head,
+                protocols,
+                geometry,
+                effects=effects,
+                resolution=resolution,
+                scales=scales,
+                seed=seed,
+                strip=strip,
+            )
+        )
     affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(size, spacing)]
+    affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(size, spacing, strict=False)]
     brain, lesion = (torch.stack([getattr(m, n) for m in made], -1).numpy() for n in ('brain', 'lesion'))
     volumes = []
     for p, strength in enumerate(strengths):

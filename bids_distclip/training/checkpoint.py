@@ -14,7 +14,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
-def save_state(folder: Path, *, model: nn.Module, average: Mapping[str, Tensor] | None, optimizer, step: int, card: Mapping[str, Any]) -> None:
+def save_state(
+    folder: Path,
+    *,
+    model: nn.Module,
+    average: Mapping[str, Tensor] | None,
+    optimizer,
+    step: int,
+    card: Mapping[str, Any],
+) -> None:
     """Write ``model``, its running average, the optimizer and the step into a folder, each file atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f'model.{k}': v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -24,7 +32,11 @@ def save_state(folder: Path, *, model: nn.Module, average: Mapping[str, Tensor] 
         for name, value in state.items():
             tensors[f'optimizer.{index}.{name}'] = torch.as_tensor(value).detach().cpu().contiguous()
     temporary = folder / f'.state.{os.getpid()}'
-    save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata={'step': str(step), 'card': json.dumps(card)})
+    save_file(
+        {k: v.clone() for k, v in tensors.items()},
+        temporary,
+        metadata={'step': str(step), 'card': json.dumps(card)},
+    )
     os.replace(temporary, folder / 'state.safetensors')
 
 

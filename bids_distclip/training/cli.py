@@ -8,22 +8,44 @@ from pathlib import Path
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip train`` to a parser; imports nothing heavy."""
-    parser.add_argument('what', choices=('mrclip', 'distclip'), help='the style encoders, or the generator that uses them')
-    parser.add_argument('--labels', type=Path, required=True, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)')
-    parser.add_argument('--out', type=Path, required=True, help='folder for checkpoints and curves; training resumes from it')
+    parser.add_argument(
+        'what', choices=('mrclip', 'distclip'), help='the style encoders, or the generator that uses them'
+    )
+    parser.add_argument(
+        '--labels', type=Path, required=True, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)'
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder for checkpoints and curves; training resumes from it'
+    )
     parser.add_argument('--steps', type=int, default=6000, help='length of the learning-rate schedule')
     parser.add_argument('--minutes', type=float, default=float('inf'), help='stop and save after this time')
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--workers', type=int, default=1, help='processes that simulate; 0 simulates on the device')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads of the training process')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--slices', type=int, default=0, help='anatomies per step (default: 8 for mrclip, 4 for distclip)')
+    parser.add_argument(
+        '--slices', type=int, default=0, help='anatomies per step (default: 8 for mrclip, 4 for distclip)'
+    )
     parser.add_argument('--learning-rate', type=float, default=0.0)
     parser.add_argument('--preset', choices=('tiny', 'small', 'full'), default='tiny', help='size of the generator')
-    parser.add_argument('--clip', type=Path, help='mrclip.safetensors whose styles the generator learns (distclip only)')
-    parser.add_argument('--guidance', choices=('both', 'image', 'text'), default='both', help='ablation: one kind of guide only')
-    parser.add_argument('--variant', choices=('ast', 'constant-query', 'adain'), default='ast', help='ablation: style transfer')
-    parser.add_argument('--free-beta', action='store_true', help='ablation: one free β channel with InfoNCE, as released')
+    parser.add_argument(
+        '--clip', type=Path, help='mrclip.safetensors whose styles the generator learns (distclip only)'
+    )
+    parser.add_argument(
+        '--guidance',
+        choices=('both', 'image', 'text'),
+        default='both',
+        help='ablation: one kind of guide only',
+    )
+    parser.add_argument(
+        '--variant',
+        choices=('ast', 'constant-query', 'adain'),
+        default='ast',
+        help='ablation: style transfer',
+    )
+    parser.add_argument(
+        '--free-beta', action='store_true', help='ablation: one free β channel with InfoNCE, as released'
+    )
     parser.add_argument('--freeze-clip', action='store_true', help='leave MR-CLIP as it is while the generator learns')
     parser.add_argument('--no-lesions', action='store_true', help='ablation: heads without lesions')
     parser.add_argument('--no-texture', action='store_true', help='ablation: heads without texture')
@@ -37,7 +59,11 @@ def run_train(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     common = {
-        'steps': args.steps, 'minutes': args.minutes, 'device': args.device, 'workers': args.workers, 'seed': args.seed,
+        'steps': args.steps,
+        'minutes': args.minutes,
+        'device': args.device,
+        'workers': args.workers,
+        'seed': args.seed,
     }
     common.update({'slices': args.slices} if args.slices else {})
     common.update({'learning_rate': args.learning_rate} if args.learning_rate else {})
@@ -62,13 +88,25 @@ def _train_generator(args: argparse.Namespace, common: dict) -> dict:
 
     path = args.clip or DEFAULT / CLIP
     if not path.exists():
-        raise UsageError('The generator needs a trained MR-CLIP', file=path, cure='Run `distclip train mrclip` first, or give --clip.')
+        raise UsageError(
+            'The generator needs a trained MR-CLIP',
+            file=path,
+            cure='Run `distclip train mrclip` first, or give --clip.',
+        )
     options = {'variant': args.variant}
     if args.free_beta:
         options |= {'physical': False, 'channels': 1, 'mapper_style': False}
     return train_distclip(
-        args.labels, args.out, clip=load_clip(path), preset=args.preset, guidance=args.guidance, options=options,
-        lesions=not args.no_lesions, texture=not args.no_texture, tune_clip=not args.freeze_clip, **common,
+        args.labels,
+        args.out,
+        clip=load_clip(path),
+        preset=args.preset,
+        guidance=args.guidance,
+        options=options,
+        lesions=not args.no_lesions,
+        texture=not args.no_texture,
+        tune_clip=not args.freeze_clip,
+        **common,
     )
 
 

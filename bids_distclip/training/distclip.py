@@ -25,7 +25,7 @@ from bids_distclip.training.prompts import training_prompt
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each loss counts. ``physical`` is ignored by a generator whose β is free, ``contrast`` is its InfoNCE."""
+    """How much each loss counts. ``physical`` is ignored where β is free; ``contrast`` is InfoNCE, only there."""
 
     physical: float = 0.5
     consistency: float = 0.1
@@ -46,7 +46,13 @@ class DistClipTask(nn.Module):
     """
 
     def __init__(
-        self, options: GeneratorOptions, clip: MRCLIP, *, weights: Weights, guidance: str = 'both', tune_clip: bool = True,
+        self,
+        options: GeneratorOptions,
+        clip: MRCLIP,
+        *,
+        weights: Weights,
+        guidance: str = 'both',
+        tune_clip: bool = True,
     ) -> None:
         super().__init__()
         self.generator = Generator(options)
@@ -77,25 +83,33 @@ class DistClipTask(nn.Module):
         """
         clip, (slices, count) = self.clip, batch.noisy.shape[:2]
         with torch.set_grad_enabled(self.tune_clip):
-            fitted = torch.cat([
-                fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)
-                for images, pixel in zip(batch.noisy, batch.pixels)
-            ])
+            fitted = torch.cat(
+                [
+                    fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)
+                    for images, pixel in zip(batch.noisy, batch.pixels, strict=False)
+                ]
+            )
             seen = clip.encode_image(fitted)
-            told = clip.encode_text([
-                training_prompt(p.acquisition, rng, family=p.family, plane=plane)
-                for row, plane in zip(batch.protocols, batch.planes) for p in row
-            ])
-            truth = torch.stack([
-                signature(p, scale=float(scale)) for row, scales in zip(batch.protocols, batch.scales)
-                for p, scale in zip(row, scales)
-            ]).to(device)
-            read = sum(F.smooth_l1_loss(clip.read_out(t).float(), truth, beta=0.1) for t in (seen, told))
-            read = read + (1 - F.cosine_similarity(seen.float(), told.float())).mean()
+            told = clip.encode_text(
+                [
+                    training_prompt(p.acquisition, rng, family=p.family, plane=plane)
+                    for row, plane in zip(batch.protocols, batch.planes, strict=False)
+                    for p in row
+                ]
+            )
+            truth = torch.stack(
+                [
+                    signature(p, scale=float(scale))
+                    for row, scales in zip(batch.protocols, batch.scales, strict=False)
+                    for p, scale in zip(row, scales, strict=False)
+                ]
+            ).to(device)
+            physics = [F.smooth_l1_loss(clip.read_out(t).float(), truth, beta=0.1) for t in (seen, told)]
+            read = physics[0] + physics[1] + (1 - F.cosine_similarity(seen.float(), told.float())).mean()
         seen, told = seen.reshape(slices, count, -1), told.reshape(slices, count, -1)
-        return torch.stack([
-            torch.stack([self._guide(batch, s, p, seen, told, rng) for p in range(count)]) for s in range(slices)
-        ]), read
+        return torch.stack(
+            [torch.stack([self._guide(batch, s, p, seen, told, rng) for p in range(count)]) for s in range(slices)]
+        ), read
 
     def _guide(self, batch: Batch, s: int, p: int, seen: Tensor, told: Tensor, rng: np.random.Generator) -> Tensor:
         if self.guidance == 'text' or (self.guidance == 'both' and rng.random() < 0.5):
@@ -127,20 +141,23 @@ class DistClipTask(nn.Module):
         self_clean = torch.cat([clean[:, 0], clean[:, 1]])[:, None]
         source = torch.cat([x[:, 0], x[:, 1]])[:, None]
         places = torch.cat([place, place])
-        alike = torch.tensor([a.family == b.family for a, b in batch.protocols] * 2, device=x.device)[:, None, None, None]
+        alike = torch.tensor([a.family == b.family for a, b in batch.protocols] * 2, device=x.device)[
+            :, None, None, None
+        ]
         terms = {
             'cross': w.cross * weighted_l1(cross, other, places),
             'identity': w.identity * weighted_l1(own, self_clean, places),
             'residual': w.residual * weighted_l1(source + cross - own, other, places * alike),
-            'gradient': w.gradient * gradient_l1(torch.cat([cross, own]), torch.cat([other, self_clean]), torch.cat([places, places])),
+            'gradient': w.gradient
+            * gradient_l1(torch.cat([cross, own]), torch.cat([other, self_clean]), torch.cat([places, places])),
             'structure': w.structure * structure_loss(cross, other),
             'consistency': w.consistency * weighted_l1(beta[:, 0], beta[:, 1], place),
         }
         if self.generator.options.physical:
             truth = batch.physical.to(x.device)
             inside = (0.2 * head + 0.8 * brain + 2.0 * lesion)[:, None]
-            error = sum(weighted_l1(beta[:, p, :3], truth, inside) for p in range(2))
-            terms['physical'] = 0.5 * w.physical * error
+            errors = [weighted_l1(beta[:, p, :3], truth, inside) for p in range(2)]
+            terms['physical'] = 0.5 * w.physical * (errors[0] + errors[1])
         else:
             terms['contrast'] = w.contrast * patch_contrast(beta[:, 0], beta[:, 1], brain[:, None])
         with torch.no_grad():
@@ -150,28 +167,69 @@ class DistClipTask(nn.Module):
 
 
 def train_distclip(
-    labels: Path, out: Path, *, clip: MRCLIP, preset: str = 'tiny', steps: int = 6000, minutes: float = float('inf'),
-    device: str = 'cpu', workers: int = 1, seed: int = 0, slices: int = 4, size: int = 144, learning_rate: float = 1.5e-3,
-    guidance: str = 'both', weights: Weights | None = None, options: Mapping[str, Any] | None = None,
-    lesions: bool = True, texture: bool = True, tune_clip: bool = True,
+    labels: Path,
+    out: Path,
+    *,
+    clip: MRCLIP,
+    preset: str = 'tiny',
+    steps: int = 6000,
+    minutes: float = float('inf'),
+    device: str = 'cpu',
+    workers: int = 1,
+    seed: int = 0,
+    slices: int = 4,
+    size: int = 144,
+    learning_rate: float = 1.5e-3,
+    guidance: str = 'both',
+    weights: Weights | None = None,
+    options: Mapping[str, Any] | None = None,
+    lesions: bool = True,
+    texture: bool = True,
+    tune_clip: bool = True,
 ) -> dict[str, Any]:
     """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
     torch.manual_seed(seed)
     chosen = replace(PRESETS[preset], **(options or {}))
-    task = DistClipTask(chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip).to(device)
+    task = DistClipTask(
+        chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip
+    ).to(device)
     anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
     stream = StreamOptions(
-        slices=slices, protocols=2, size=size, pixel=(0.9, 1.35), pool=slices + 1, same_family=0.5, lesions=lesions, texture=texture,
+        slices=slices,
+        protocols=2,
+        size=size,
+        pixel=(0.9, 1.35),
+        pool=slices + 1,
+        same_family=0.5,
+        lesions=lesions,
+        texture=texture,
         seed=seed + 1,
     )
     data = SliceStream(anatomies, stream, length=steps, device=device if workers == 0 else 'cpu')
     card = {
-        'model': preset, 'task': 'distclip', 'options': chosen.to_dict(), 'anatomies': [a.name for a in anatomies],
-        'steps': steps, 'seed': seed, 'slices_per_step': slices, 'size': size, 'learning_rate': learning_rate,
-        'guidance': guidance, 'tune_clip': tune_clip, 'clip': clip.config_name, 'losses': vars(task.weights),
+        'model': preset,
+        'task': 'distclip',
+        'options': chosen.to_dict(),
+        'anatomies': [a.name for a in anatomies],
+        'steps': steps,
+        'seed': seed,
+        'slices_per_step': slices,
+        'size': size,
+        'learning_rate': learning_rate,
+        'guidance': guidance,
+        'tune_clip': tune_clip,
+        'clip': clip.config_name,
+        'losses': vars(task.weights),
     }
     card['reached'] = run_loop(
-        task, data, task.losses, folder=out, steps=steps, learning_rate=learning_rate, minutes=minutes,
-        workers=workers, card=card,
+        task,
+        data,
+        task.losses,
+        folder=out,
+        steps=steps,
+        learning_rate=learning_rate,
+        minutes=minutes,
+        workers=workers,
+        card=card,
     )
     return card

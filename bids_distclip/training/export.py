@@ -68,7 +68,11 @@ def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping
         'package_version': __version__,
         'license': 'Apache-2.0',
         'sha256': weights_sha256(folder),
-        'generator': {'preset': training['model'], 'parameters': parameters['generator'], 'options': training['options']},
+        'generator': {
+            'preset': training['model'],
+            'parameters': parameters['generator'],
+            'options': training['options'],
+        },
         'mrclip': {'config': training['clip'], 'parameters': parameters['mrclip']},
         'training': {k: v for k, v in training.items() if k not in ('options', 'task')},
         'data': 'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, '

@@ -34,7 +34,7 @@ def run_loop(
     card: Mapping[str, Any] | None = None,
     on_save: Callable[[int], None] | None = None,
 ) -> int:
-    """Train from the last checkpoint in ``folder`` up to ``steps`` or until ``minutes`` are over; return the step reached.
+    """Train from the last checkpoint in ``folder`` to ``steps`` or until ``minutes`` are over; return the step.
 
     ``losses(batch, step)`` returns named scalars; those whose name starts with ``_`` are only logged, the others are
     summed. Batch *i* is ``data[i]``, so that a resumed run sees what an unbroken one would have seen. The learning
@@ -45,8 +45,11 @@ def run_loop(
     average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
     start = load_state(folder, model=model, average=average, optimizer=optimizer)
     loader = DataLoader(
-        torch.utils.data.Subset(data, range(start, steps)), batch_size=None, num_workers=workers,
-        prefetch_factor=4 if workers else None, multiprocessing_context='forkserver' if workers else None,
+        torch.utils.data.Subset(data, range(start, steps)),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context='forkserver' if workers else None,
     )
     began, step = time.monotonic(), start
     sums: dict[str, float] = {}
@@ -54,7 +57,7 @@ def run_loop(
         for group in optimizer.param_groups:
             group['lr'] = learning_rate * schedule(step, steps=steps, warmup=warmup)
         parts = losses(batch, step)
-        total = sum(v for k, v in parts.items() if not k.startswith('_'))
+        total = torch.stack([v for k, v in parts.items() if not k.startswith('_')]).sum()
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, clip)
@@ -97,7 +100,10 @@ def _update_average(average: dict[str, Tensor], model: nn.Module, *, decay: floa
 
 
 def _log(folder: Path, step: int, seconds: float, count: int, sums: Mapping[str, float]) -> None:
-    print(f'step {step}  {seconds / count:.2f} s/step  ' + '  '.join(f'{k} {v:.4f}' for k, v in sums.items()), flush=True)
+    print(
+        f'step {step}  {seconds / count:.2f} s/step  ' + '  '.join(f'{k} {v:.4f}' for k, v in sums.items()),
+        flush=True,
+    )
     path = folder / 'curve.tsv'
     folder.mkdir(parents=True, exist_ok=True)
     fresh = not path.exists()

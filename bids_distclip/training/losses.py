@@ -42,14 +42,16 @@ def structure_loss(prediction: Tensor, truth: Tensor, *, window: int = 7) -> Ten
     return 1 - ssim.mean()
 
 
-def patch_contrast(first: Tensor, second: Tensor, mask: Tensor, *, patches: int = 128, temperature: float = 0.1) -> Tensor:
+def patch_contrast(
+    first: Tensor, second: Tensor, mask: Tensor, *, patches: int = 128, temperature: float = 0.1
+) -> Tensor:
     """Return the InfoNCE loss (van den Oord 2018) between β of one slice under two contrasts.
 
     ``first`` and ``second`` are ``(B, C, H, W)``; features at the same place of the same slice are positives, other
     places of that slice negatives; places are drawn inside ``mask`` ``(B, 1, H, W)``.
     """
     losses = []
-    for a, b, inside in zip(first, second, mask):
+    for a, b, inside in zip(first, second, mask, strict=False):
         places = inside.flatten().nonzero().flatten()
         if len(places) < 8:
             continue

@@ -74,24 +74,50 @@ def flatten(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, list[str], 
 
 
 def train_mrclip(
-    labels: Path, out: Path, *, config: str = 'mrclip-tiny', steps: int = 4000, minutes: float = float('inf'),
-    device: str = 'cpu', workers: int = 1, seed: int = 0, slices: int = 8, learning_rate: float = 1e-3,
+    labels: Path,
+    out: Path,
+    *,
+    config: str = 'mrclip-tiny',
+    steps: int = 4000,
+    minutes: float = float('inf'),
+    device: str = 'cpu',
+    workers: int = 1,
+    seed: int = 0,
+    slices: int = 8,
+    learning_rate: float = 1e-3,
 ) -> dict[str, Any]:
     """Train the towers on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
     torch.manual_seed(seed)
     task = MRCLIPTask(config).to(device)
     anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
     options = StreamOptions(
-        slices=slices, protocols=6, size=task.clip.image_size, pixel=(1.35, 1.65), pool=8 + slices, seed=seed,
+        slices=slices,
+        protocols=6,
+        size=task.clip.image_size,
+        pixel=(1.35, 1.65),
+        pool=8 + slices,
+        seed=seed,
     )
     simulate_on = device if workers == 0 else 'cpu'
     data = SliceStream(anatomies, options, length=steps, device=simulate_on)
     card = {
-        'model': config, 'task': 'mrclip', 'anatomies': [a.name for a in anatomies], 'steps': steps, 'seed': seed,
-        'images_per_step': slices * 6, 'learning_rate': learning_rate,
+        'model': config,
+        'task': 'mrclip',
+        'anatomies': [a.name for a in anatomies],
+        'steps': steps,
+        'seed': seed,
+        'images_per_step': slices * 6,
+        'learning_rate': learning_rate,
     }
     card['reached'] = run_loop(
-        task, data, task.losses, folder=out, steps=steps, learning_rate=learning_rate, minutes=minutes,
-        workers=workers, card=card,
+        task,
+        data,
+        task.losses,
+        folder=out,
+        steps=steps,
+        learning_rate=learning_rate,
+        minutes=minutes,
+        workers=workers,
+        card=card,
     )
     return card

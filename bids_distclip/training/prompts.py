@@ -9,10 +9,19 @@ import numpy as np
 from bids_distclip.acquisition.prompt import prompt
 from bids_distclip.acquisition.record import VALUE_FIELDS, Acquisition
 
-_TEXT = ('manufacturer', 'model', 'series_description', 'scanning_sequence', 'sequence_variant', 'acquisition_type')
+_TEXT = (
+    'manufacturer',
+    'model',
+    'series_description',
+    'scanning_sequence',
+    'sequence_variant',
+    'acquisition_type',
+)
 
 
-def drop_fields(acquisition: Acquisition, rng: np.random.Generator, *, each: float = 0.12, text: float = 0.15) -> Acquisition:
+def drop_fields(
+    acquisition: Acquisition, rng: np.random.Generator, *, each: float = 0.12, text: float = 0.15
+) -> Acquisition:
     """Return a copy without some fields: each with its own chance, all text fields at once now and then."""
     names = [n for n in VALUE_FIELDS if rng.random() < each]
     if rng.random() < text:

@@ -1,8 +1,7 @@
-"""What passes between the steps of a run on disk: harmonized arrays, hashes."""
+"""What passes between the steps of a run on disk: harmonized arrays."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -27,15 +26,3 @@ def load_harmonized(path: Path) -> Harmonized:
         uncertainty = stored['uncertainty'] if 'uncertainty' in stored else None
         return Harmonized(stored['data'], uncertainty, json.loads(str(stored['details'])))
 
-
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with Path(path).open('rb') as stream:
-        return hashlib.file_digest(stream, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _digest(stream)
-
-
-def _digest(stream) -> str:
-    found = hashlib.sha256()
-    for block in iter(lambda: stream.read(1 << 20), b''):
-        found.update(block)
-    return found.hexdigest()

@@ -16,7 +16,8 @@ class Job:
     """What a run does with one image.
 
     ``state`` is ``process``, ``reuse`` (its output is there and matches) or ``skip`` (``reason`` says why).
-    ``output`` is relative to the output folder, ``relative`` to the dataset; ``shape`` in voxels.
+    ``output``, ``mask_output`` and ``spread_output`` are relative to the output folder, ``relative`` to the dataset;
+    ``shape`` is in voxels, ``spacing`` in mm.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Job:
     family_conflict: str | None
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
     sha256: str | None = None
     state: str = 'process'
     reason: str = ''
@@ -39,6 +41,8 @@ class Job:
     desc: str = 'harmonized'
     out_suffix: str = ''
     output: str | None = None
+    mask_output: str | None = None
+    spread_output: str | None = None
     fingerprint: str | None = None
     brain_mask: str | None = None
     warnings: tuple[str, ...] = ()
@@ -67,4 +71,5 @@ class Job:
     def load(cls, path: Path) -> Job:
         """Read what :meth:`save` wrote."""
         raw = json.loads(Path(path).read_text())
-        return cls(**{**raw, 'shape': tuple(raw['shape']), 'warnings': tuple(raw['warnings'])})
+        return cls(**{**raw, 'shape': tuple(raw['shape']), 'spacing': tuple(raw['spacing']),
+                      'warnings': tuple(raw['warnings'])})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import shutil
 import sys
@@ -14,7 +13,7 @@ from bids_distclip import __version__
 from bids_distclip.dataset.inputs import Selection, find_scans
 from bids_distclip.dataset.outputs import write_dataset_files
 from bids_distclip.dataset.validate import validate
-from bids_distclip.errors import NoInput, UsageError
+from bids_distclip.errors import NoInput
 from bids_distclip.settings import Settings
 from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_writable, work_root
 from bids_distclip.workflow.gpu import Card, choose_cards
@@ -79,22 +78,10 @@ def run_participants(settings: Settings) -> int:
 def select(settings: Settings) -> Selection:
     """Return the scans that the options select, and the files they do not, each with its reason."""
     return find_scans(
-        settings.bids_dir, participants=settings.participants, sessions=settings.sessions,
-        modalities=settings.modalities, filters=_filters(settings.bids_filter_file),
-        database_dir=settings.bids_database_dir,
+        settings.bids_dir, participants=settings.participants or None, sessions=settings.sessions or None,
+        modalities=settings.modalities, filters=settings.bids_filter_file,
+        database_dir=settings.bids_database_dir, reset_database=settings.bids_database_wipe,
     )
-
-
-def _filters(path: Path | None) -> dict | None:
-    if path is None:
-        return None
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f'The filter file cannot be read ({error}).', file=path, cure='give a JSON object.') from error
-    if not isinstance(found, dict):
-        raise UsageError('The filter file is not a JSON object.', file=path, cure='write {"T1w": {"run": 1}}.')
-    return found
 
 
 def _open_run(settings: Settings, *, cards: tuple[Card, ...], plan: Plan, weights: str | None, targets: tuple) -> Run:
@@ -108,8 +95,10 @@ def _open_run(settings: Settings, *, cards: tuple[Card, ...], plan: Plan, weight
     (run.logs / 'config.toml').write_text(settings.to_toml())
     (run.logs / 'plan.txt').write_text(plan.describe() + '\n')
     for item in plan.rejections:
-        log.info('rejected %s: %s', item.path, item.reason)
-    write_dataset_files(settings.output_dir, bids_dir=settings.bids_dir)
+        log.info('rejected %s: %s', item.relative, item.reason)
+    told = write_dataset_files(settings.output_dir, bids_dir=settings.bids_dir, descriptions=plan.descriptions())
+    for warning in told:
+        log.warning(warning)
     return run
 
 

@@ -6,17 +6,17 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 
 from bids_distclip import __version__
+from bids_distclip.dataset.atomic import sha256
 from bids_distclip.dataset.inputs import Rejection, Scan, Selection, find_brain_mask
 from bids_distclip.dataset.outputs import is_complete, output_name
 from bids_distclip.errors import BadData, NoInput, UsageError
 from bids_distclip.settings import Settings
-from bids_distclip.workflow.files import sha256_file
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.targets import TargetSpec, choose_target
 
@@ -42,10 +42,20 @@ class Plan:
     def describe(self) -> str:
         """Return one line per file: what becomes of it, and why."""
         lines = [line for job in self.jobs for line in _describe(job)]
-        lines += [f'rejected  {item.path}: {item.reason}' for item in self.rejections]
+        lines += [f'rejected  {item.relative}: {item.reason}' for item in self.rejections]
         counts = (f'{len(self.of("process"))} to harmonize, {len(self.of("reuse"))} done already, '
                   f'{len(self.of("skip"))} skipped, {len(self.rejections)} rejected')
         return '\n'.join([*lines, counts])
+
+    def descriptions(self) -> dict[str, str]:
+        """Return what the desc labels mean that carry the suffix of their image."""
+        found = {}
+        for job in self.jobs:
+            if job.state != 'skip' and job.suffix != 'T1w':
+                found[_word('brain', job.suffix)] = f'The brain mask of the {job.suffix} image, on its own grid.'
+            if job.state != 'skip' and job.out_suffix != 'T1w':
+                found[_word(job.desc, job.out_suffix)] = f'What belongs to the desc-{job.desc} {job.out_suffix} image.'
+        return found
 
     def check(self) -> None:
         """Raise UsageError or NoInput if nothing remains to be harmonized."""
@@ -80,7 +90,7 @@ def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha
     Device, threads and memory are not part of it.
     """
     acquisition = {key: value for key, value in job.acquisition.items() if key not in ('provenance', 'notes')}
-    mask = sha256_file(Path(job.brain_mask)) if job.brain_mask else None
+    mask = sha256(Path(job.brain_mask)) if job.brain_mask else None
     facts = {
         'version': __version__, 'source': job.sha256, 'acquisition': acquisition, 'family': job.family, 'mask': mask,
         'target': {**target.to_dict(), 'image': None}, 'engine': settings.engine, 'weights': weights_sha256,
@@ -94,18 +104,19 @@ def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha
 def _job(scan: Scan, *, settings: Settings, targets: tuple[TargetSpec, ...]) -> Job:
     call = scan.family_call
     mask = find_brain_mask(scan, settings.derivatives) if settings.derivatives else None
+    shape, spacing = _grid(scan.path)
     job = Job(
         name=_stem(scan.path), source=str(scan.path), relative=str(scan.relative), subject=scan.subject,
         session=scan.session, suffix=scan.suffix, entities=dict(scan.entities),
         acquisition=scan.acquisition.to_dict(), family=call.family, family_basis=call.basis,
-        family_conflict=call.conflict or None, sidecar=dict(scan.sidecar), shape=_shape(scan.path),
+        family_conflict=call.conflict or None, sidecar=dict(scan.sidecar), shape=shape, spacing=spacing,
         brain_mask=str(mask) if mask else None, warnings=(call.conflict,) if call.conflict else (),
     )
     if not any(name in scan.acquisition.known() for name in PHYSICS):
         job = _without_metadata(job, choice=settings.missing_metadata)
     if job.state == 'skip':
         return job
-    return _aimed(job, settings=settings, targets=targets)
+    return _aimed(job, scan=scan, settings=settings, targets=targets)
 
 
 def _without_metadata(job: Job, *, choice: str) -> Job:
@@ -118,7 +129,7 @@ def _without_metadata(job: Job, *, choice: str) -> Job:
     return replace(job, warnings=(*job.warnings, f'{said}; the picture itself is the guide.'))
 
 
-def _aimed(job: Job, *, settings: Settings, targets: tuple[TargetSpec, ...]) -> Job:
+def _aimed(job: Job, *, scan: Scan, settings: Settings, targets: tuple[TargetSpec, ...]) -> Job:
     target = choose_target(targets, family=job.family, synthesize=settings.synthesize)
     if target is None:
         given = ', '.join(f'{target.name} ({target.family})' for target in targets)
@@ -127,14 +138,23 @@ def _aimed(job: Job, *, settings: Settings, targets: tuple[TargetSpec, ...]) -> 
     other = job.family != target.family
     desc = 'synthetic' if other else settings.output_desc
     suffix = target.family if other else job.suffix
-    output = output_name(job.entities, suffix=suffix, desc=desc)
-    return replace(job, target=target.name, desc=desc, out_suffix=suffix, output=str(output))
+    return replace(
+        job, target=target.name, desc=desc, out_suffix=suffix,
+        output=str(output_name(scan, desc=desc, suffix=suffix)),
+        mask_output=str(output_name(scan, desc=_word('brain', scan.suffix), suffix='mask')),
+        spread_output=str(output_name(scan, desc=_word(desc, suffix), suffix='uncertainty')),
+    )
+
+
+def _word(desc: str, suffix: str) -> str:
+    """Return a desc label for what has lost the suffix of its image: without this, T1w and T2w would share a name."""
+    return desc if suffix == 'T1w' else f'{desc}{suffix}'
 
 
 def _resumed(job: Job, *, settings: Settings, targets: Sequence[TargetSpec], weights_sha256: str | None) -> Job:
     """Add hashes, and mark the job as done where its output is there and matches."""
     try:
-        job = replace(job, sha256=sha256_file(Path(job.source)))
+        job = replace(job, sha256=sha256(Path(job.source)))
     except OSError:
         return job
     if job.state == 'skip':
@@ -171,21 +191,17 @@ def _describe(job: Job) -> list[str]:
     return [*lines, *(f'          note: {note}' for note in (*job.warnings, *record.notes))]
 
 
-def _shape(path: Path) -> tuple[int, ...]:
-    """Return the image's shape from its header alone; that of a common head if it cannot be read."""
+def _grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the image's shape and spacing from its header alone; those of a common head if it cannot be read."""
     try:
-        shape = tuple(int(n) for n in nib.load(path).shape)
+        header = nib.load(path).header
+        shape = tuple(int(n) for n in header.get_data_shape())
+        spacing = tuple(round(float(size), 4) for size in header.get_zooms()[:3])
     except Exception:  # noqa: BLE001 - reading it in earnest will say what is wrong with the file
-        return (256, 256, 256)
-    return shape if math.prod(shape) > 0 else (1, 1, 1)
+        return (256, 256, 256), ()
+    return (shape, spacing) if math.prod(shape) > 0 else ((1, 1, 1), spacing)
 
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix('.gz').removesuffix('.nii')
 
-
-def to_json(plan: Plan) -> str:
-    """Return the plan as JSON."""
-    return json.dumps({'jobs': [asdict(job) for job in plan.jobs],
-                       'rejections': [[str(item.path), item.reason] for item in plan.rejections]},
-                      indent=2, default=str)

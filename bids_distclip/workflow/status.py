@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_distclip.dataset.atomic import write_json
 from bids_distclip.errors import DistclipError
 
 #: Ends that are fine, and ends that are not.
@@ -52,11 +52,8 @@ def failed(error: BaseException, *, image: str, subject: str, session: str | Non
 
 def write_status(folder: Path, *, name: str, status: Status) -> Path:
     """Write one image's status whole or not at all, and return the file."""
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f'{name}.json'
-    draft = folder / f'.{name}.tmp-{os.getpid()}'
-    draft.write_text(json.dumps(asdict(status), indent=2) + '\n')
-    os.replace(draft, target)
+    write_json(target, asdict(status))
     return target
 
 
@@ -72,7 +69,7 @@ def merge(path: Path, *, statuses: Iterable[Status], **facts: Any) -> None:
     counts: dict[str, int] = {}
     for image in images:
         counts[image['state']] = counts.get(image['state'], 0) + 1
-    path.write_text(json.dumps({**facts, 'counts': counts, 'images': images}, indent=2) + '\n')
+    write_json(path, {**facts, 'counts': counts, 'images': images})
 
 
 def exit_code(statuses: Iterable[Status]) -> int:

@@ -11,9 +11,9 @@ from bids_distclip.acquisition.family import infer_family
 from bids_distclip.acquisition.protocols import Protocol, default_protocol, load_protocols, protocol
 from bids_distclip.acquisition.record import FAMILIES, Acquisition
 from bids_distclip.acquisition.target import read_target_metadata
+from bids_distclip.dataset.atomic import sha256
 from bids_distclip.errors import DistclipError, UsageError
 from bids_distclip.volume.image import read_volume
-from bids_distclip.workflow.files import sha256_file
 
 if TYPE_CHECKING:
     from bids_distclip.settings import Settings
@@ -103,7 +103,7 @@ def _from_image(path: Path, *, metadata: Path | None) -> TargetSpec:
     read_volume(path)
     acquisition = read_acquisition(path, metadata=metadata)
     family = _family(acquisition, file=path)
-    return TargetSpec('image', path.name, family, acquisition, str(path), sha256_file(path))
+    return TargetSpec('image', path.name, family, acquisition, str(path), sha256(path))
 
 
 def _from_metadata(path: Path) -> TargetSpec:

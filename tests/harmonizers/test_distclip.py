@@ -36,7 +36,9 @@ def weights(tmp_path_factory):
     return folder
 
 
-def prepared(*, affine: np.ndarray | None = None, shape: tuple[int, int, int] = (40, 48, 36), seed: int = 0) -> Prepared:
+def prepared(
+    *, affine: np.ndarray | None = None, shape: tuple[int, int, int] = (40, 48, 36), seed: int = 0
+) -> Prepared:
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing='ij')
     radius = np.sqrt(x**2 + y**2 + z**2)
     head, brain = radius < 0.9, radius < 0.7
@@ -44,8 +46,12 @@ def prepared(*, affine: np.ndarray | None = None, shape: tuple[int, int, int] = 
     data = (head * (300 + 400 * (radius < 0.5) + 60 * x) + rng.normal(0, 4, shape) * head).astype(np.float32)
     affine = np.eye(4) if affine is None else affine
     return Prepared(
-        Volume(data, affine, nib.Nifti1Image(data, affine).header), brain, head, float(np.percentile(data[brain], 99.5)),
-        MPRAGE, 'T1w',
+        Volume(data, affine, nib.Nifti1Image(data, affine).header),
+        brain,
+        head,
+        float(np.percentile(data[brain], 99.5)),
+        MPRAGE,
+        'T1w',
     )
 
 
@@ -78,8 +84,10 @@ def test_the_answer_does_not_depend_on_how_the_array_is_stored(weights):
 
     data = turn(source.volume.data)
     turned = replace(
-        source, volume=Volume(data, turned_affine, nib.Nifti1Image(data, turned_affine).header),
-        brain=turn(source.brain), head=turn(source.head),
+        source,
+        volume=Volume(data, turned_affine, nib.Nifti1Image(data, turned_affine).header),
+        brain=turn(source.brain),
+        head=turn(source.head),
     )
     straight = DistClip(weights=weights).harmonize(source, target())
     other = DistClip(weights=weights).harmonize(turned, target())

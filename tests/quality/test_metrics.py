@@ -152,7 +152,7 @@ def test_every_number_of_an_image_says_its_meaning_and_what_is_good(prepared):
     found = metrics.image_metrics(prepared, prepared.volume.data * 0.5, target)
     assert set(found) == set(metrics.metric_table())
     for entry in found.values():
-        assert entry['meaning'] and entry['good'] and entry['label']
+        assert all(entry[key] for key in ('meaning', 'good', 'label'))
         assert isinstance(entry['value'], float)
 
 
@@ -164,4 +164,5 @@ def test_without_a_target_image_there_is_no_histogram_distance(prepared):
 def test_a_larger_brain_value_outside_the_head_is_seen_as_leak(prepared):
     leaking = prepared.volume.data + 90.0 * ~prepared.head
     found = metrics.image_metrics(prepared, leaking, Target('protocol', 'p', 'T1w', scale=900.0))
-    assert found['background_leak']['value'] == pytest.approx(found['background_leak']['before'] + 0.1, abs=1e-3)
+    leak = found['background_leak']
+    assert leak['value'] == pytest.approx(leak['before'] + 0.1, abs=1e-3)

@@ -31,7 +31,8 @@ def test_a_record_comes_back_from_disk_as_it_went(tmp_path):
 
 
 def test_numpy_numbers_paths_and_infinities_become_plain_json(tmp_path):
-    record = make(engine={'seconds': np.float32(1.5), 'planes': np.array([0, 2]), 'weights': Path('a/b'), 'x': np.inf})
+    engine = {'seconds': np.float32(1.5), 'planes': np.array([0, 2]), 'weights': Path('a/b'), 'x': np.inf}
+    record = make(engine=engine)
     path = write_record(record, path=tmp_path / 'r_record.json')
     raw = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
     assert raw['engine'] == {'seconds': 1.5, 'planes': [0, 2], 'weights': 'a/b', 'x': None}

@@ -21,12 +21,14 @@ from bids_distclip.volume.prepared import Prepared
 def make_head(*, axes: str = 'RAS', spacing=(2.0, 2.0, 4.0), scale: float = 800.0) -> Prepared:
     """Return an ellipsoid head of 128 x 160 x 144 mm with a bright mark on its left, front and top."""
     shape = [round(side / s) for side, s in zip((160, 200, 180), spacing, strict=True)]
-    grid = np.stack(np.meshgrid(*[(np.arange(n) + 0.5) * s for n, s in zip(shape, spacing, strict=True)], indexing='ij'))
-    radius = np.sqrt(sum(((grid[a] - c) / r) ** 2 for a, (c, r) in enumerate(((80, 64), (100, 80), (90, 72)))))
+    axis = [(np.arange(n) + 0.5) * s for n, s in zip(shape, spacing, strict=True)]
+    grid = np.stack(np.meshgrid(*axis, indexing='ij'))
+    radius = np.sqrt(sum(((grid[a] - c) / r) ** 2 for a, c, r in ((0, 80, 64), (1, 100, 80), (2, 90, 72))))
     head, brain = radius < 1, radius < 0.8
     data = np.where(brain, 500.0, np.where(head, 250.0, 0.0)) + np.where(radius < 0.3, 300.0, 0)
     mark = (np.abs(grid[0] - 55) < 8) & (np.abs(grid[1] - 130) < 8) & (np.abs(grid[2] - 110) < 8)
-    data = ndimage.gaussian_filter(data + 300.0 * mark, 0.6) + head * np.random.default_rng(0).normal(0, 8, shape)
+    data = ndimage.gaussian_filter(data + 300.0 * mark, 0.6)
+    data += head * np.random.default_rng(0).normal(0, 8, shape)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -80, -100, -90
     turn = nib.orientations.ornt_transform(
@@ -52,20 +54,22 @@ def head() -> Prepared:
 def derivative(tmp_path_factory, head):
     """An output folder with the records of three subjects: harmonized twice, skipped, failed."""
     out = tmp_path_factory.mktemp('derivative')
-    target = Target('image', 'sub-99/anat/sub-99_T1w.nii.gz', 'T1w', head.acquisition, make_head(scale=600.0), 600.0)
+    name = 'sub-99/anat/sub-99_T1w.nii.gz'
+    target = Target('image', name, 'T1w', head.acquisition, make_head(scale=600.0), 600.0)
+    aim = {'kind': 'image', 'name': name, 'family': 'T1w', 'acquisition': target.acquisition.to_dict()}
     for subject, gain in (('01', 0.6), ('02', 0.7), ('03', 0.8)):
         stem = f'sub-{subject}_T1w'
         harmonized = head.volume.data * np.float32(gain)
-        figures = draw_figures(
-            head, harmonized, target, uncertainty=harmonized * 0.1, out_dir=out / f'sub-{subject}' / 'figures', stem=stem
-        )
+        folder = out / f'sub-{subject}' / 'figures'
+        spread = harmonized * 0.1
+        figures = draw_figures(head, harmonized, target, uncertainty=spread, out_dir=folder, stem=stem)
         record = ImageRecord(
-            source={'path': f'sub-{subject}/anat/{stem}.nii.gz', 'family': 'T1w', 'suffix': 'T1w', 'sha256': 'a' * 64},
+            source={'path': f'sub-{subject}/anat/{stem}.nii.gz', 'family': 'T1w', 'sha256': 'a' * 64},
             status='harmonized',
-            target={'kind': 'image', 'name': target.name, 'family': 'T1w', 'acquisition': target.acquisition.to_dict()},
+            target=aim,
             acquisition=head.acquisition.to_dict(),
             preparation={'bias_correction': 'n4', 'brain_mask': 'template'},
-            engine={'engine': 'distclip', 'guidance': 'image', 'mode': 'residual', 'weights_sha256': 'b' * 64},
+            engine={'engine': 'distclip', 'guidance': 'image', 'weights_sha256': 'b' * 64},
             metrics=image_metrics(head, harmonized, target),
             figures=figures,
             output=f'sub-{subject}/anat/sub-{subject}_desc-harmonized_T1w.nii.gz',
@@ -92,7 +96,7 @@ def browser():
     with api.sync_playwright() as play:
         chromium = play.chromium.launch(
             executable_path=found,
-            args=['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
+            args=['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking'],
         )
         yield chromium
         chromium.close()

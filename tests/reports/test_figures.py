@@ -47,7 +47,7 @@ def test_without_target_image_and_uncertainty_these_are_not_drawn(head, tmp_path
 
 def test_identity_gives_the_same_picture_so_that_flicker_shows_only_change(head, tmp_path):
     names = draw_figures(head, head.volume.data, PROTOCOL, out_dir=tmp_path, stem='s')
-    slices = slice(0, -70)
+    slices = slice(0, -80)
     source, harmonized = (pixels(tmp_path, names[n])[slices] for n in ('source', 'harmonized'))
     assert np.abs(source - harmonized).max() == 0
 
@@ -61,16 +61,17 @@ def test_a_change_shows_red_where_it_is_brighter_and_blue_where_it_is_darker(hea
         assert (tint[np.abs(tint) > 40] > 0).all() == red
 
 
-@pytest.mark.parametrize('axes', ['RAS', 'LPS', 'PIR', 'SAL'])
-def test_any_axis_order_is_shown_alike(tmp_path, axes):
-    names = {}
-    for code in ('RAS', axes):
-        head = phantoms.make_head(axes=code)
-        names[code] = draw_figures(head, head.volume.data, PROTOCOL, out_dir=tmp_path / code, stem='s')['source']
-    first, second = (pixels(tmp_path / code, names[code])[:-70] for code in ('RAS', axes))
-    assert first.shape == second.shape
-    # Slice numbers are rounded: a flipped axis may be cut one slice further.
-    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.97
+@pytest.fixture(scope='module')
+def upright(head, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('upright')
+    return pixels(folder, draw_figures(head, head.volume.data, PROTOCOL, out_dir=folder, stem='s')['source'])
+
+
+@pytest.mark.parametrize('axes', ['LPS', 'PIR', 'SAL'])
+def test_any_axis_order_is_shown_alike(upright, tmp_path, axes):
+    head = phantoms.make_head(axes=axes)
+    found = draw_figures(head, head.volume.data, PROTOCOL, out_dir=tmp_path, stem='s')
+    assert np.array_equal(pixels(tmp_path, found['source']), upright)
 
 
 def test_the_left_of_the_head_is_on_the_left_of_the_picture(tmp_path):

@@ -20,7 +20,9 @@ def brain(field: float = 3.0) -> Tissue:
     return Tissue(*(torch.tensor(getattr(table, n)[rows]) for n in ('t1', 't2', 't2star', 'pd', 'mt')))
 
 
-def bloch_mprage(t1: float, *, cycle: float, ti: float, fa: float, spacing: float, echoes: int, inversion: float) -> float:
+def bloch_mprage(
+    t1: float, *, cycle: float, ti: float, fa: float, spacing: float, echoes: int, inversion: float
+) -> float:
     """Step through many inversion cycles pulse by pulse."""
     m, alpha = 1.0, math.radians(fa)
     before = ti - 0.5 * echoes * spacing
@@ -39,9 +41,7 @@ def bloch_mprage(t1: float, *, cycle: float, ti: float, fa: float, spacing: floa
 @pytest.mark.parametrize('t1', [0.35, 0.85, 1.4, 4.3])
 def test_mprage_agrees_with_a_pulse_by_pulse_bloch_simulation(t1):
     timing = {'cycle': 2.3, 'ti': 0.9, 'echoes': 176, 'inversion': 0.96}
-    closed = signal.mprage(
-        one(t1, t2star=1e9), te=0.0, flip_angle=9, echo_spacing=0.0078, **{k: v for k, v in timing.items()}
-    )
+    closed = signal.mprage(one(t1, t2star=1e9), te=0.0, flip_angle=9, echo_spacing=0.0078, **dict(timing.items()))
     stepped = bloch_mprage(t1, cycle=2.3, ti=0.9, fa=9, spacing=0.0078, echoes=176, inversion=0.96)
     assert closed.item() == pytest.approx(stepped, rel=1e-3, abs=1e-4)
 
@@ -62,7 +62,11 @@ def test_fluid_is_nulled_at_its_nulling_time():
 @pytest.mark.parametrize(
     ('name', 'values', 'order'),
     [
-        ('mprage', signal.mprage(brain(), cycle=2.3, ti=0.9, te=0.003, flip_angle=9, echo_spacing=0.0075, echoes=176), 'wgc'),
+        (
+            'mprage',
+            signal.mprage(brain(), cycle=2.3, ti=0.9, te=0.003, flip_angle=9, echo_spacing=0.0075, echoes=176),
+            'wgc',
+        ),
         ('spgr', signal.spoiled_gradient_echo(brain(), tr=0.02, te=0.004, flip_angle=25), 'wgc'),
         ('t2 tse', signal.fast_spin_echo(brain(), tr=6.0, te=0.1, train=0.15), 'cgw'),
         ('pd tse', signal.fast_spin_echo(brain(), tr=5.0, te=0.012, train=0.1), 'gw'),
@@ -70,7 +74,7 @@ def test_fluid_is_nulled_at_its_nulling_time():
     ],
 )
 def test_tissues_come_in_the_order_a_radiologist_knows(name, values, order):
-    bright = dict(zip('wgc', values.tolist()))
+    bright = dict(zip('wgc', values.tolist(), strict=False))
     assert [bright[t] for t in order] == sorted((bright[t] for t in order), reverse=True)
 
 

@@ -1,0 +1,160 @@
+"""What is written beside a harmonized image: its sidecar and its row of numbers; and whether it is done."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_distclip.dataset.atomic import locked, sha256, write_text
+from bids_distclip.dataset.description import write_dataset_files
+from bids_distclip.dataset.naming import output_name
+
+if TYPE_CHECKING:
+    from bids_distclip.dataset.inputs import Scan
+
+__all__ = [
+    'bids_uri', 'is_complete', 'output_name', 'public', 'sidecar', 'update_scans_tsv', 'write_dataset_files'
+]
+
+#: Entity of the source whose metadata BIDS requires in the derivative as well (bids.md, rules/sidecars).
+_REQUIRED = {
+    'echo': ('EchoTime',), 'flip': ('FlipAngle',), 'inv': ('InversionTime',), 'mt': ('MTState',),
+}
+#: What stays true of an image on the source's own grid.
+_GEOMETRY = ('SliceThickness', 'SpacingBetweenSlices', 'NonlinearGradientCorrection')
+
+
+def bids_uri(relative: str | Path, *, dataset: str = 'raw') -> str:
+    """Return a BIDS URI.
+
+    >>> bids_uri('sub-01/anat/sub-01_T1w.nii.gz')
+    'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
+    """
+    return f'bids:{dataset}:{Path(relative).as_posix()}'
+
+
+def sidecar(
+    scan: Scan | Mapping[str, str],
+    *,
+    description: str,
+    skull_stripped: bool,
+    harmonization: Mapping[str, Any],
+    sources: Sequence[str],
+    metadata: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the JSON sidecar of a derived image.
+
+    At the top stand ``Description``, ``SkullStripped``, ``SpatialReference``, ``Sources`` (paths in the
+    source dataset, or BIDS URIs), the geometry, and what BIDS requires for the source's entities. All else
+    of the source's metadata describes the source's acquisition, not this image, and goes under
+    ``Harmonization.SourceMetadata`` without what names a person, machine or place. ``scan`` may be its
+    entities alone, with its ``metadata`` beside them.
+    """
+    entities = scan if isinstance(scan, Mapping) else scan.entities
+    known = metadata if metadata is not None else {} if isinstance(scan, Mapping) else scan.sidecar
+    kept = [*_GEOMETRY, *(key for entity, keys in _REQUIRED.items() if entity in entities for key in keys)]
+    return {
+        'Description': description,
+        'SkullStripped': bool(skull_stripped),
+        'SpatialReference': 'orig',
+        'Sources': [source if source.startswith('bids:') else bids_uri(source) for source in sources],
+        **{key: known[key] for key in kept if key in known},
+        'Harmonization': {**plain(harmonization), 'SourceMetadata': public(known)},
+    }
+
+
+@functools.cache
+def _private() -> tuple[str, ...]:
+    with (Path(__file__).parent / 'private.tsv').open(encoding='utf-8', newline='') as stream:
+        return tuple(row['pattern'] for row in csv.DictReader(stream, delimiter='\t'))
+
+
+def public(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata without what names a person, machine, place or day (``private.tsv``), at any depth.
+
+    >>> public({'EchoTime': 0.003, 'InstitutionName': 'Somewhere', 'global': {'PatientID': '1'}})
+    {'EchoTime': 0.003, 'global': {}}
+    """
+    def allowed(key: str) -> bool:
+        return not any(fnmatch.fnmatchcase(key, pattern) for pattern in _private())
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: cleaned(item) for key, item in value.items() if allowed(str(key))}
+        return [cleaned(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(cleaned(metadata))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON knows it: no tuples, arrays or paths; NaN and infinities become null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, 'tolist'):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def is_complete(output_nii: str | Path, *, fingerprint: str) -> bool:
+    """Tell whether an output is there, whole, and made of what ``fingerprint`` stands for.
+
+    Its sidecar's ``Harmonization.Fingerprint`` must be the same, and ``Harmonization.OutputSHA256`` that of
+    the image's bytes.
+    """
+    path = Path(output_nii)
+    beside = path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')
+    try:
+        receipt = json.loads(beside.read_text(encoding='utf-8'))['Harmonization']
+        return receipt['Fingerprint'] == fingerprint and receipt['OutputSHA256'] == sha256(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def update_scans_tsv(
+    output_dir: str | Path, subject: str, session: str | None, row: Mapping[str, Any]
+) -> Path:
+    """Write one image's row into the ``scans.tsv`` of its subject or session, and return that file.
+
+    ``row['filename']`` names the image; a path from the output folder is made relative to the table. A row
+    of that name is replaced. Rows are sorted by name, so the result does not depend on the order of calls;
+    missing values are ``n/a``. Safe for processes that write at once.
+    """
+    out, sub = Path(output_dir), subject.removeprefix('sub-')
+    ses = session.removeprefix('ses-') if session else None
+    folder = Path(f'sub-{sub}') / f'ses-{ses}' if ses else Path(f'sub-{sub}')
+    name = f'sub-{sub}_ses-{ses}_scans.tsv' if ses else f'sub-{sub}_scans.tsv'
+    file = Path(row['filename']).as_posix().removeprefix(f'{folder.as_posix()}/')
+    path = out / folder / name
+    with locked(out, name=name):
+        rows = _read_rows(path)
+        rows[file] = {**{key: _cell(value) for key, value in row.items()}, 'filename': file}
+        columns = ['filename', *sorted({key for one in rows.values() for key in one} - {'filename'})]
+        lines = [columns, *([rows[key].get(column, 'n/a') for column in columns] for key in sorted(rows))]
+        write_text(path, ''.join('\t'.join(line) + '\n' for line in lines))
+    return path
+
+
+def _read_rows(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding='utf-8', newline='') as stream:
+        return {row['filename']: row for row in csv.DictReader(stream, delimiter='\t')}
+
+
+def _cell(value: Any) -> str:
+    value = plain(value)
+    if value is None or value == '':
+        return 'n/a'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'{value:.6g}' if isinstance(value, float) else ' '.join(str(value).split())

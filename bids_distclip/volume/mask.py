@@ -1,0 +1,148 @@
+"""Where the head and the brain are, in an image of any contrast, resolution and field of view."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage as ndi
+from scipy.special import expit
+from skimage.filters import threshold_otsu
+
+from bids_distclip.errors import BadData
+from bids_distclip.volume.bias import n4_field
+from bids_distclip.volume.coarse import ball, largest, onto, resampled
+from bids_distclip.volume.image import Volume
+from bids_distclip.volume.registration import SIZE, register
+from bids_distclip.volume.template import Template, load_template
+
+#: A stripped brain: its volume (litres), its share of exact zeros, and how far it may be cut by a border.
+_BRAIN_LITRES = (0.5, 2.3)
+_STRIPPED_ZEROS = 0.4
+_STRIPPED_BORDER = 0.15
+#: Refinement: voxel size (mm); softness of the prior at the template's edge (mm); weight and limit of the
+#: intensity evidence; weight of the neighbourhood.
+_FINE = 2.0
+_SOFTNESS = 2.0
+_EVIDENCE, _EVIDENCE_LIMIT = 1.0, 3.0
+_NEIGHBOURS = 5.0
+
+
+def head_mask(data: np.ndarray) -> np.ndarray:
+    """Find the head: Otsu's threshold, halved; the largest piece; holes filled along all three axes.
+
+    Raises
+    ------
+    BadData
+        If nothing stands out from the background.
+    """
+    bright = np.minimum(data, np.percentile(data, 99))
+    mask = bright > 0.5 * threshold_otsu(bright)
+    mask = largest(ndi.binary_opening(mask))
+    if mask.sum() < 100:
+        raise BadData('No head stands out from the background.', cure='Check that the image shows a head.')
+    mask = ndi.binary_closing(np.pad(mask, 3), iterations=3)[3:-3, 3:-3, 3:-3]
+    for axis in range(3):
+        for plane in np.moveaxis(mask, axis, 0):
+            plane[...] = ndi.binary_fill_holes(plane)
+    return mask
+
+
+def stripped_brain(volume: Volume) -> np.ndarray | None:
+    """Return the mask of an image that is already skull-stripped, or None where it shows a whole head.
+
+    Stripped is what has many exact zeros around one piece of a brain's volume that the borders hardly cut.
+    """
+    signal = volume.data != 0
+    if 1 - signal.mean() < _STRIPPED_ZEROS:
+        return None
+    piece = ndi.binary_fill_holes(largest(signal))
+    litres = piece.sum() * np.prod(volume.spacing) * 1e-6
+    if not _BRAIN_LITRES[0] <= litres <= _BRAIN_LITRES[1] or piece.sum() < 0.9 * signal.sum():
+        return None
+    for axis in range(3):
+        areas = piece.sum(axis=tuple(other for other in range(3) if other != axis))
+        if max(areas[0], areas[-1]) > _STRIPPED_BORDER * areas.max():
+            return None
+    return piece
+
+
+def brain_mask(volume: Volume, *, template: Template | None = None) -> np.ndarray:
+    """Find the brain, with the fluid around it, on the volume's own grid.
+
+    A stripped image gives its own mask. Otherwise the template is brought in by an affine map, and its edge
+    is moved to where the image's own intensities, learned inside and around it, say that it is.
+
+    Raises
+    ------
+    BadData
+        If no head is found.
+    """
+    already = stripped_brain(volume)
+    if already is not None:
+        return already
+    template = template or load_template()
+    image, grid = resampled(volume.data, affine=volume.affine, size=SIZE)
+    head = head_mask(image)
+    field = n4_field(image, affine=grid, mask=head, iterations=(20, 20, 20))
+    flat = image / field
+    placed = register(flat, grid=grid, head=head, template=template)
+
+    fine, fine_grid = resampled(volume.data, affine=volume.affine, size=_FINE)
+    fine /= np.maximum(onto(field, affine=grid, grid=fine_grid, shape=fine.shape, outside=1.0), 1e-3)
+    seen = onto(np.ones_like(volume.data), affine=volume.affine, grid=fine_grid, shape=fine.shape) > 0.5
+    prior = onto(template.brain, affine=placed @ template.affine, grid=fine_grid, shape=fine.shape) > 0.5
+    if not (prior & seen).any():
+        cure = 'Check its orientation, or give a brain mask with --derivatives.'
+        raise BadData('No brain was found in the image.', file=volume.path, cure=cure)
+    probability = refined(fine, prior=prior, seen=seen)
+    mask = onto(probability, affine=fine_grid, grid=volume.affine, shape=volume.data.shape) > 0.5
+    return largest(mask)
+
+
+def refined(image: np.ndarray, *, prior: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Move the edge of a prior mask to where the image has it; return a soft mask on the same 2 mm grid.
+
+    Inside and around the prior, intensity histograms are learned; each voxel weighs them against its
+    distance from the prior's edge and against its neighbours (mean field of a Markov random field).
+    """
+    distance = _signed_distance(prior)
+    near = np.abs(distance) < 20
+    around = seen & (distance > 2) & (distance < 14)
+    evidence = _evidence(image, inside=seen & (distance < -4), outside=around)
+    evidence[~seen] = 0
+    base = -distance / _SOFTNESS + _EVIDENCE * evidence
+    belief = expit(base)
+    for _ in range(10):
+        neighbours = ndi.gaussian_filter(belief, 1.0)
+        belief = np.where(near, expit(base + _NEIGHBOURS * (2 * neighbours - 1)), distance < 0)
+    return ndi.gaussian_filter(_tidied(belief > 0.5).astype(np.float32), 0.7)
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Return the distance in mm to the edge of a mask on the fine grid, negative inside."""
+    padded = np.pad(mask, 1)
+    out = ndi.distance_transform_edt(~padded) - ndi.distance_transform_edt(padded)
+    return (out[1:-1, 1:-1, 1:-1] * _FINE).astype(np.float32)
+
+
+def _evidence(image: np.ndarray, *, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Return the log likelihood ratio of brain against surroundings for every voxel's intensity."""
+    both = np.concatenate([image[inside], image[outside]])
+    edges = np.unique(np.quantile(both, np.linspace(0, 1, 49)[1:-1]))
+    bins = np.digitize(image, edges)
+    logs = []
+    for region in (inside, outside):
+        counts = np.bincount(bins[region], minlength=len(edges) + 1).astype(float)
+        counts = ndi.gaussian_filter1d(counts, 1.0, mode='nearest')
+        logs.append(np.log(counts / counts.sum() + 1e-3))
+    ratio = np.clip(logs[0] - logs[1], -_EVIDENCE_LIMIT, _EVIDENCE_LIMIT)
+    return ratio[bins]
+
+
+def _tidied(mask: np.ndarray) -> np.ndarray:
+    """Cut thin bridges to the scalp and eyes, keep one piece, close sulci, fill holes."""
+    bridge, sulcus = ball(4.0, size=_FINE), ball(8.0, size=_FINE)
+    core = largest(ndi.binary_erosion(mask, bridge))
+    opened = ndi.binary_dilation(core, bridge) & mask
+    pad = 5
+    closed = ndi.binary_closing(np.pad(opened, pad), sulcus)
+    return ndi.binary_fill_holes(closed)[pad:-pad, pad:-pad, pad:-pad]

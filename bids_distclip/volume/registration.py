@@ -1,0 +1,181 @@
+"""Where the template's brain lies in an image of any contrast: an affine map found by mutual information."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import ndimage as ndi
+from scipy.optimize import minimize
+
+from bids_distclip.volume.coarse import resampled
+from bids_distclip.volume.template import Template
+
+#: Voxel size (mm) at which the template and the image are compared.
+SIZE = 4.0
+_RANKS = 24
+_BRAIN_CLASSES = 8
+#: Shells painted around the skull-stripped template (mm from the brain): skull, scalp, air. Without them
+#: mutual information is content to match the template's brain with the whole head.
+_SKULL, _SCALP, _AIR = 7.0, 13.0, 26.0
+_SHELL_WEIGHT = 0.5
+#: Prior mean and standard deviation of: translations (mm), rotations (rad; nodding is the freest),
+#: log scales (MNI brains are larger than average ones), shears. Ours, loose.
+_MEAN = np.array([0, 0, 0, 0, 0, 0, -0.045, -0.045, -0.045, 0, 0, 0])
+_SPREAD = np.array([40, 40, 40, 0.3, 0.15, 0.15, 0.08, 0.08, 0.08, 0.06, 0.06, 0.06])
+_PRIOR_WEIGHT = 0.01
+#: Optimizer steps of about equal effect.
+_STEP = np.array([4, 4, 4, 0.06, 0.06, 0.06, 0.04, 0.04, 0.04, 0.03, 0.03, 0.03])
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The template as points: RAS+ mm ``(N, 3)``, class, whether brain; and the brain's centre and top."""
+
+    points: np.ndarray
+    classes: np.ndarray
+    brain: np.ndarray
+    centre: np.ndarray
+    top: float
+
+
+def cloud(template: Template) -> Cloud:
+    """Turn a template into points of eight brain intensity classes and painted skull, scalp and air."""
+    t1, grid = resampled(template.t1, affine=template.affine, size=SIZE, margin=32)
+    part, _ = resampled(template.brain, affine=template.affine, size=SIZE, margin=32)
+    brain = part > 0.5
+    distance = ndi.distance_transform_edt(~brain) * SIZE
+    edges = np.quantile(t1[brain], np.linspace(0, 1, _BRAIN_CLASSES + 1)[1:-1])
+    classes = np.digitize(t1, edges)
+    for number, near in enumerate((0.0, _SKULL, _SCALP)):
+        classes[~brain & (distance > near)] = _BRAIN_CLASSES + number
+    world = np.stack(np.indices(t1.shape), axis=-1) * SIZE + grid[:3, 3]
+    # Below the skull base there is no skull, scalp and air in this order.
+    vault = world[..., 2] > 0.12 * world[..., 1] - 8
+    used = brain | (distance <= SIZE) | (vault & (distance <= _AIR))
+    inside = world[brain]
+    return Cloud(
+        points=world[used],
+        classes=classes[used],
+        brain=brain[used],
+        centre=inside.mean(axis=0),
+        top=float(inside[:, 2].max() + SIZE / 2),
+    )
+
+
+class Mismatch:
+    """What is minimized: minus mutual information, plus a prior, plus a price for brain outside the image."""
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        *,
+        grid: np.ndarray,
+        head: np.ndarray,
+        model: Cloud,
+        guess: np.ndarray,
+        count: int,
+    ) -> None:
+        edges = np.quantile(image[head], np.linspace(0, 1, _RANKS)[1:-1])
+        self.ranks = np.interp(image, [0, *edges, max(image.max(), edges[-1])], np.arange(_RANKS))
+        self.inverse = np.linalg.inv(grid)
+        self.guess = guess
+        chosen = np.random.default_rng(0).permutation(len(model.points))[:count]
+        self.points = model.points[chosen] - model.centre
+        self.classes, self.brain = model.classes[chosen], model.brain[chosen]
+
+    def __call__(self, parameters: np.ndarray) -> float:
+        """Return the mismatch of translations, rotations, log scales and shears."""
+        world = self.points @ linear(parameters).T + self.guess + parameters[:3]
+        where = (world @ self.inverse[:3, :3].T + self.inverse[:3, 3]).T
+        seen = ((where >= -0.5) & (where <= np.array(self.ranks.shape)[:, None] - 0.5)).all(axis=0)
+        if seen.mean() < 0.3:
+            return 10.0
+        ranks = ndi.map_coordinates(self.ranks, where[:, seen], order=1, mode='nearest')
+        brain = self.brain[seen]
+        rows = _BRAIN_CLASSES + 3
+        joint = np.bincount(
+            self.classes[seen] * _RANKS + np.minimum(ranks + 0.5, _RANKS - 1).astype(int),
+            weights=np.where(brain, 1.0, _SHELL_WEIGHT),
+            minlength=rows * _RANKS,
+        ).reshape(rows, _RANKS)
+        prior = 0.5 * float((((parameters - _MEAN) / _SPREAD) ** 2).sum())
+        lost = max(0.0, 1 - brain.sum() / self.brain.sum() - 0.03)
+        return -mutual_information(joint) + _PRIOR_WEIGHT * prior + 0.5 * lost
+
+
+def mutual_information(joint: np.ndarray) -> float:
+    """Return the mutual information (nats) of a joint histogram."""
+    joint = joint / joint.sum()
+    expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    full = joint > 0
+    return float((joint[full] * np.log(joint[full] / expected[full])).sum())
+
+
+def linear(parameters: np.ndarray) -> np.ndarray:
+    """Return the 3x3 matrix of rotations (about x, y, z), shears and log scales."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(parameters[3:6]), np.sin(parameters[3:6])
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    shear = np.eye(3)
+    shear[0, 1], shear[0, 2], shear[1, 2] = parameters[9:12]
+    return about_z @ about_y @ about_x @ shear @ np.diag(np.exp(parameters[6:9]))
+
+
+def register(image: np.ndarray, *, grid: np.ndarray, head: np.ndarray, template: Template) -> np.ndarray:
+    """Find the affine map from template to image, both in RAS+ mm, as a 4x4 matrix.
+
+    ``image`` is a coarse RAS image (:func:`bids_distclip.volume.coarse.resampled`), free of strong bias;
+    ``head`` its head mask. The search starts below the top of the head, where a cropped or long field of
+    view does no harm, from 48 poses; three are followed with one scale, the best with twelve parameters.
+    """
+    model = cloud(template)
+    guess = _first_guess(head, grid, model)
+
+    def mismatch(count: int) -> Mismatch:
+        return Mismatch(image, grid=grid, head=head, model=model, guess=guess, count=count)
+
+    few, some, many = mismatch(6000), mismatch(8000), mismatch(25000)
+    starts = []
+    for forward, up, nod in product((-12, 0, 12), (-16, 0, 16, 32), (-0.35, -0.15, 0, 0.2)):
+        pose = _MEAN.copy()
+        pose[1:4] = forward, up, nod
+        starts.append((few(pose), pose))
+    starts.sort(key=lambda one: one[0])
+    followed = [_followed(some, pose, _ONE_SCALE, 260, 0.2) for _, pose in starts[:3]]
+    _, pose = min(followed, key=lambda one: one[0])
+    _, pose = _followed(many, pose, np.eye(12), 900, 0.1)
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear(pose)
+    matrix[:3, 3] = guess + pose[:3] - matrix[:3, :3] @ model.centre
+    return matrix
+
+
+_ONE_SCALE = np.vstack([np.eye(7), np.eye(7)[6], np.eye(7)[6], np.zeros((3, 7))])
+
+
+def _followed(
+    mismatch: Mismatch, start: np.ndarray, basis: np.ndarray, calls: int, tolerance: float
+) -> tuple[float, np.ndarray]:
+    """Minimize from a start along the columns of a basis (Powell 1964); return the value and the pose."""
+    found = minimize(
+        lambda free: mismatch(start + (basis @ free) * _STEP),
+        np.zeros(basis.shape[1]),
+        method='Powell',
+        options={'xtol': tolerance, 'ftol': 3e-4, 'maxfev': calls},
+    )
+    return float(found.fun), start + (basis @ found.x) * _STEP
+
+
+def _first_guess(head: np.ndarray, grid: np.ndarray, model: Cloud) -> np.ndarray:
+    """Return where the brain's centre should be: in the middle of the head's upper 15 cm, below its top."""
+    area = head.sum(axis=(0, 1)) * SIZE**2
+    full = np.flatnonzero(area > min(2500.0, 0.5 * area.max()))
+    top = grid[2, 3] + SIZE * (full.max() + 0.5)
+    upper = head.copy()
+    upper[:, :, : max(0, int((top - 150 - grid[2, 3]) / SIZE))] = False
+    guess = np.argwhere(upper).mean(axis=0) * SIZE + grid[:3, 3]
+    guess[2] = top - 10 - 0.95 * (model.top - model.centre[2])
+    return guess

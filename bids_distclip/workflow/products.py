@@ -1,0 +1,191 @@
+"""All that is written for one image: the image, its sidecar, masks, figures, numbers and record."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_distclip import __version__
+from bids_distclip.dataset.atomic import sha256, write_json
+from bids_distclip.dataset.outputs import bids_uri, sidecar, update_scans_tsv
+from bids_distclip.errors import DistclipError
+from bids_distclip.harmonizers.base import Harmonized, Target
+from bids_distclip.quality.record import ImageRecord, record_path, write_record
+from bids_distclip.volume.image import Volume, write_volume
+from bids_distclip.volume.mask import stripped_brain
+from bids_distclip.volume.prepared import Prepared
+from bids_distclip.workflow.context import Run
+from bids_distclip.workflow.job import Job
+
+#: Packages whose versions decide the numbers.
+_PACKAGES = ('torch', 'numpy', 'scipy', 'nibabel', 'SimpleITK', 'scikit-image', 'nipype', 'intensity-normalization')
+
+
+def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target) -> Path:
+    """Write everything that belongs to one harmonized image and return its record.
+
+    The image and its sidecar come last: while they are not there, a later run does all of it again.
+    """
+    from bids_distclip.quality.metrics import image_metrics
+
+    metrics = image_metrics(source, result.data, target)
+    figures, trouble = _figures(run, job=job, source=source, result=result, target=target)
+    stripped = stripped_brain(source.volume) is not None
+    if run.settings.output_level != 'minimal':
+        _write_mask(run, job=job, source=source)
+    if run.settings.output_level == 'full' and result.uncertainty is not None:
+        _write_spread(run, job=job, source=source, uncertainty=result.uncertainty)
+    state = 'synthetic' if job.synthesize else 'harmonized'
+    record = ImageRecord(
+        **_about(job, target=_target(target)), status=state, preparation=_preparation(run, job=job, stripped=stripped),
+        engine=dict(result.details), metrics=metrics, figures=figures, output=str(job.output),
+        warnings=(*job.warnings, *source.volume.notes, *trouble), versions=versions(),
+    )
+    path = write_record(record, path=record_path(run.output_dir, job.subject, job.name))
+    numbers = {name: entry['value'] for name, entry in metrics.items()}
+    update_scans_tsv(run.output_dir, job.subject, job.session, {'filename': job.output, 'distclip_status': state, **numbers})
+    _write_image(run, job=job, source=source, result=result, target=target, stripped=stripped)
+    return path
+
+
+def write_failure(run: Run, *, job: Job, error: BaseException) -> None:
+    """Write the record of an image that failed, so that the page of its person tells of it."""
+    if isinstance(error, DistclipError):
+        reason, cure = error.what, error.cure
+    else:
+        reason, cure = f'{type(error).__name__}: {error}', 'see the traceback in the logs folder.'
+    record = ImageRecord(
+        **_about(job, target=_planned_target(run, job)), status='failed', reason=reason, cure=cure,
+        warnings=job.warnings, versions=versions(),
+    )
+    write_record(record, path=record_path(run.output_dir, job.subject, job.name))
+
+
+def write_skip(run: Run, *, job: Job) -> None:
+    """Write the record of an image that was left out on purpose."""
+    record = ImageRecord(**_about(job, target={}), status='skipped', reason=job.reason, warnings=job.warnings,
+                         versions=versions())
+    write_record(record, path=record_path(run.output_dir, job.subject, job.name))
+
+
+def harmonization_block(
+    *, target: Target, result: Harmonized, source_sha256: str | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a sidecar says under ``Harmonization`` of how an image came to be."""
+    return {
+        'Engine': result.details.get('engine'), 'EngineDetails': dict(result.details),
+        'Target': _target(target), 'IntensityScale': target.scale, 'SourceSHA256': source_sha256,
+        'WeightsSHA256': result.details.get('weights_sha256'), 'Seed': settings.get('random_seed'),
+        'Device': result.details.get('device', 'cpu'), 'BiasCorrection': settings.get('bias_correction'),
+        'Versions': versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this app, of Python and of the packages that decide the numbers."""
+    found = {'bids_distclip': __version__, 'python': platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_image(
+    run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target, stripped: bool
+) -> None:
+    path = run.output_dir / str(job.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    block = harmonization_block(target=target, result=result, source_sha256=job.sha256,
+                                settings=run.settings.model_dump(mode='json'))
+    write_volume(source.volume.with_data(result.data), path)
+    block |= {'Fingerprint': job.fingerprint, 'OutputSHA256': sha256(path)}
+    family = f'{target.family}, computed from {job.family}' if job.synthesize else str(job.family)
+    content = sidecar(
+        dict(job.entities), description=f'{family} image as {target.name} would have shown it.',
+        skull_stripped=stripped, harmonization=block, sources=[job.relative],
+        metadata=job.sidecar,
+    )
+    write_json(_beside(path), content)
+
+
+def _write_mask(run: Run, *, job: Job, source: Prepared) -> None:
+    path = run.output_dir / str(job.mask_output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(source.volume.with_data(source.brain.astype(np.float32)), path, dtype=np.uint8)
+    write_json(_beside(path), {
+        'Description': f'Brain mask that the intensities of the {job.suffix} image were scaled with.', 'Type': 'Brain',
+        'SpatialReference': 'orig', 'Sources': [bids_uri(job.relative)],
+    })
+
+
+def _write_spread(run: Run, *, job: Job, source: Prepared, uncertainty: np.ndarray) -> None:
+    path = run.output_dir / str(job.spread_output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(_as_float(source.volume.with_data(uncertainty)), path)
+    write_json(_beside(path), {
+        'Description': 'Spread of the harmonized image over the planes it was computed in, in its units.',
+        'SpatialReference': 'orig', 'Sources': [bids_uri(job.relative)],
+    })
+
+
+def _as_float(volume: Volume) -> Volume:
+    header = volume.header.copy()
+    header.set_data_dtype(np.float32)
+    return replace(volume, header=header)
+
+
+def _figures(
+    run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Draw the figures; those that cannot be drawn are told, and never fail an image."""
+    folder = record_path(run.output_dir, job.subject, job.name).parent
+    try:
+        from bids_distclip.quality.guard import compare_structure
+        from bids_distclip.reports.figures import draw_figures
+
+        guard = compare_structure(source.volume.data / source.scale, result.data / target.scale, mask=source.brain,
+                                  spacing=source.volume.spacing)
+        return draw_figures(source, result.data, target, uncertainty=result.uncertainty, structure=guard.map,
+                            out_dir=folder, stem=job.name), ()
+    except Exception as error:  # noqa: BLE001 - by contract a report never fails a run
+        return {}, (f'The figures could not be drawn ({type(error).__name__}: {error}).',)
+
+
+def _about(job: Job, *, target: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        'source': {
+            'path': job.relative, 'sha256': job.sha256, 'suffix': job.suffix, 'shape': list(job.shape),
+            'spacing': list(job.spacing), 'family': job.family, 'family_basis': job.family_basis,
+            'family_conflict': job.family_conflict,
+        },
+        'acquisition': dict(job.acquisition), 'target': dict(target),
+    }
+
+
+def _planned_target(run: Run, job: Job) -> dict[str, Any]:
+    if job.target is None:
+        return {}
+    spec = run.target(job.target)
+    return {'kind': spec.kind, 'name': spec.name, 'family': spec.family, 'acquisition': spec.acquisition.to_dict()}
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return {'kind': target.kind, 'name': target.name, 'family': target.family,
+            'acquisition': target.acquisition.to_dict()}
+
+
+def _preparation(run: Run, *, job: Job, stripped: bool) -> dict[str, Any]:
+    return {'bias_correction': run.settings.bias_correction,
+            'brain_mask': 'derivatives' if job.brain_mask else 'image' if stripped else 'template'}
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')

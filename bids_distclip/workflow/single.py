@@ -1,0 +1,86 @@
+"""One image without BIDS: the same steps as the app's, in one process and without a graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_distclip.acquisition.family import infer_family
+from bids_distclip.dataset.atomic import sha256, write_json
+from bids_distclip.dataset.outputs import sidecar
+from bids_distclip.errors import CannotWrite, UsageError
+from bids_distclip.settings import Settings, make_settings
+from bids_distclip.volume.image import read_volume, write_volume
+from bids_distclip.volume.mask import stripped_brain
+from bids_distclip.volume.prepared import prepare
+from bids_distclip.workflow.context import probe_writable
+from bids_distclip.workflow.gpu import choose_cards, lease
+from bids_distclip.workflow.products import harmonization_block
+from bids_distclip.workflow.run import wants_card
+from bids_distclip.workflow.steps import engine_options, harmonizer, make_target, target_image
+from bids_distclip.workflow.targets import TargetSpec, choose_target, read_acquisition, resolve_targets
+from bids_distclip.workflow.weights import engine_weights_sha256
+
+
+def harmonize_file(
+    source: Path, *, out: Path, source_metadata: Path | None = None, brain_mask: Path | None = None, **options: Any
+) -> str:
+    """Harmonize one NIfTI file, write the image and a JSON sidecar beside it, and return what was done in words.
+
+    ``options`` are those of :class:`bids_distclip.settings.Settings` on target, engine and device.
+
+    Raises
+    ------
+    bids_distclip.errors.DistclipError
+        If the image, the target or an option cannot be used, or the output cannot be written.
+    """
+    source, out = Path(source).absolute(), Path(out).absolute()
+    if not out.name.endswith(('.nii', '.nii.gz')):
+        raise UsageError('The output must be NIfTI.', file=out, cure='end its name in .nii.gz.')
+    if out == source:
+        raise CannotWrite('The output would overwrite the source.', file=out, cure='give another name.')
+    settings = make_settings({}, bids_dir=source.parent, output_dir=out.parent, **options)
+    probe_writable(out.parent, option='OUT')
+    cards = choose_cards(settings.device) if wants_card(settings) else ()
+    engine_weights_sha256(settings.engine, weights=settings.weights)
+    acquisition = read_acquisition(source, metadata=source_metadata)
+    family = infer_family(acquisition).family
+    spec = _target(settings, family=family, source=source)
+    brain = read_volume(brain_mask).data > 0.5 if brain_mask else None
+    ready = prepare(read_volume(source), acquisition=acquisition, family=family,
+                    bias_correction=settings.bias_correction, brain=brain)
+    image = target_image(spec, bias_correction=settings.bias_correction) if spec.image else None
+    target, synthesize = make_target(spec, image=image), spec.family != family
+    if cards:
+        with lease(cards) as card:
+            result = _engine(settings, device=f'cuda:{card.index}').harmonize(ready, target, synthesize=synthesize)
+    else:
+        result = _engine(settings, device='cpu').harmonize(ready, target, synthesize=synthesize)
+    write_volume(replace(ready.volume, data=np.asarray(result.data, dtype=np.float32)), out)
+    block = harmonization_block(target=target, result=result, source_sha256=sha256(source),
+                                settings=settings.model_dump(mode='json'))
+    content = sidecar({}, description=f'{source.name} as {target.name} would have shown it.',
+                      skull_stripped=stripped_brain(ready.volume) is not None, harmonization=block, sources=[],
+                      metadata={})
+    write_json(out.with_name(out.name.removesuffix('.gz').removesuffix('.nii') + '.json'), content)
+    what = 'synthetic' if synthesize else 'harmonized'
+    return f'distclip: {out} ({what}: {family} to {target.name}, on {result.details.get("device", "cpu")})'
+
+
+def _target(settings: Settings, *, family: str | None, source: Path) -> TargetSpec:
+    targets = resolve_targets(settings)
+    found = choose_target(targets, family=family, synthesize=settings.synthesize)
+    if found is None and family is None:
+        raise UsageError('The contrast family of the source is not known.', file=source,
+                         cure='name it as BIDS does (…_T1w.nii.gz), or give --source-metadata.')
+    if found is None:
+        raise UsageError(f'The source is {family}, the target is {targets[0].family}.', file=source,
+                         cure='give a target of the same family, or add --synthesize.')
+    return found
+
+
+def _engine(settings: Settings, *, device: str) -> Any:
+    return harmonizer(settings.engine, engine_options(settings, device=device))

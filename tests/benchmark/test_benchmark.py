@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bids_distclip.benchmark.cases import PAIRS, real_cases, simulated_cases
+from bids_distclip.benchmark.pictures import draw_case
+from bids_distclip.benchmark.run import run_cases, summary, write_table
+from bids_distclip.harmonizers.base import Harmonized
+from bids_distclip.simulation.phantom import phantom
+
+
+class Oracle:
+    """Answers with what it is told."""
+
+    name = 'oracle'
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def harmonize(self, source, target, *, synthesize=False):
+        return Harmonized(self.answers[id(source), target.name] * target.scale)
+
+
+@pytest.fixture(scope='module')
+def cases():
+    heads = [phantom(seed=1), phantom(seed=2)]
+    return list(itertools.islice(simulated_cases(heads, size=(64, 72, 12)), len(PAIRS) + 4))
+
+
+def test_every_pair_is_asked_once_per_head(cases):
+    assert [c.pair for c in cases[: len(PAIRS)]] == [f'{a}→{b}' for a, b in PAIRS]
+    assert all(c.nothing_to_do for c in cases[len(PAIRS) :])
+
+
+def test_where_nothing_is_to_do_the_source_is_the_truth(cases):
+    case = cases[-1]
+    np.testing.assert_allclose(case.truth, case.source.volume.data / case.source.scale, rtol=1e-5)
+
+
+def test_the_guide_is_another_head_with_the_targets_protocol(cases):
+    case = cases[4]
+    guide = case.image_target.image
+    assert guide.acquisition == case.metadata_target.acquisition
+    assert not np.array_equal(guide.volume.data, case.truth)
+
+
+def test_the_true_answer_scores_highest(cases, tmp_path):
+    case = cases[4]
+    right = {(id(case.source), t.name): case.truth for t in (case.image_target, case.metadata_target)}
+    wrong = {k: np.roll(v, 4, axis=0) for k, v in right.items()}
+    rows = run_cases([case], {'right': (Oracle(right), 'image'), 'wrong': (Oracle(wrong), 'metadata')})
+    assert rows[0]['psnr'] == 99.0
+    assert rows[0]['psnr'] > rows[1]['psnr'] + 20
+    assert '99.0 / 1.000' in summary(rows)
+    assert len(write_table(rows, tmp_path / 't.tsv').read_text().splitlines()) == 3
+
+
+def test_a_picture_of_a_case_is_drawn(cases, tmp_path):
+    path = draw_case(cases[0], 'identity', cases[0].truth, tmp_path)
+    assert path.stat().st_size > 5_000
+
+
+def test_real_heads_come_with_published_protocols(pytestconfig):
+    brains = pytestconfig.rootpath.parent / 'shared' / 'data' / 'brains'
+    if not brains.exists():
+        pytest.skip('the real heads are not on this machine')
+    case = next(iter(real_cases(brains)))
+    assert case.source.acquisition.inversion_time == 0.8
+    assert case.source.brain.sum() > 1e6
