@@ -105,7 +105,7 @@ def make_settings(config: Mapping[str, Any], **given: Any) -> Settings:
         If a key is unknown or a value is wrong.
     """
     merged = {**config, **given}
-    paths = {name: _absolute(merged[name]) for name in _PATHS if merged.get(name) is not None}
+    paths: dict[str, Any] = {name: _absolute(merged[name]) for name in _PATHS if merged.get(name) is not None}
     if merged.get('derivatives'):
         paths['derivatives'] = {name: _absolute(path) for name, path in dict(merged['derivatives']).items()}
     try:

@@ -109,7 +109,8 @@ def _chosen(folder: Path) -> tuple[Path, list[float]]:
 def _header(path: Path, *, tags: Sequence[str], stop: int = 0x7FDF) -> Dataset:
     """Read some tags of one header, up to a group; the pixels come after the default."""
     try:
-        with _quiet(), gzip.open(path) if path.name.endswith('.gz') else path.open('rb') as stream:
+        opener: Any = gzip.open if path.name.endswith('.gz') else open
+        with _quiet(), opener(path, 'rb') as stream:
             return read_partial(
                 stream, stop_when=lambda tag, kind, length: tag.group > stop,
                 specific_tags=[Tag(tag) for tag in tags],

@@ -14,7 +14,7 @@ _WORDS = (
     ('T1w', r'mp2?rage|mpr(?![a-z])|bravo|spgr|t1|tfe(?!.*t2)|tfl'),
     ('T2starw', r't2[ _-]?star|t2\*|hemo|swan|swi|ffe'),
     ('T2w', r't2|space|spc'),
-    ('PDw', r'(?<![a-z])pd(?![a-z])|proton'),
+    ('PDw', r'(?<![a-z])pdw?(?![a-z])|proton'),
 )
 
 #: Seconds; between white and grey matter at 3 T (Stanisz et al., Magn Reson Med 2005: 1.08 and 1.82).
@@ -49,7 +49,8 @@ def infer_family(acquisition: Acquisition) -> FamilyCall:
     """
     hint = _ALIASES.get(acquisition.suffix or '', acquisition.suffix)
     hint = hint if hint in FAMILIES else None
-    call, basis = _by_physics(acquisition), 'physics'
+    call: tuple[str, str | None] | None = _by_physics(acquisition)
+    basis = 'physics'
     if call == ('T2w', 'TSE') and hint == 'FLAIR' and not acquisition.scanning_sequence:
         # A long echo without inversion time and sequence codes may be either: here the file name decides.
         call, basis = ('FLAIR', 'IR-TSE'), 'suffix'

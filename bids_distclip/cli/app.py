@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _asks_for_protocols(words: Sequence[str]) -> bool:
-    return any(a == '--target-protocol' and b == 'list' for a, b in zip(words, words[1:], strict=False)) or (
+    return any(a == '--target-protocol' and b == 'list' for a, b in itertools.pairwise(words)) or (
         '--target-protocol=list' in words)
 
 

@@ -13,7 +13,8 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
         'target', 'What the images should look like. The first that is given counts: image, metadata, protocol; '
         'without any, one shipped protocol per contrast family.',
     )
-    group.add_argument('--target-image', metavar='FILE', type=Path, help='an image to look like (NIfTI); with --target-metadata, that describes it')
+    group.add_argument('--target-image', metavar='FILE', type=Path,
+                       help='an image to look like (NIfTI); with --target-metadata, that describes it')
     group.add_argument('--target-metadata', '--target-sidecar', metavar='FILE', type=Path,
                        help='an acquisition to look like: a JSON sidecar, a DICOM file or a DICOM folder')
     group.add_argument('--target-protocol', metavar='NAME', action='append',

@@ -58,7 +58,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--suffixes', nargs='+', default=['T1w', 'T2w'], metavar='SUFFIX',
                         help='images per visit (default T1w T2w)')
     parser.add_argument('--spacing', type=float, default=1.0, metavar='MM', help='voxel size (default 1 mm)')
-    parser.add_argument('--truth', action='store_true', help='also write the images without noise, in derivatives/truth')
+    parser.add_argument('--truth', action='store_true', help='also write noise-free images, in derivatives/truth')
     parser.add_argument('--seed', type=int, default=0, help='seed of everything random (default 0)')
     parser.add_argument('--labels', type=Path, metavar='DIR',
                         help='folder of label maps to take the anatomy from (default: geometric phantoms)')

@@ -34,9 +34,9 @@ def write_dataset_files(
 ) -> list[str]:
     """Write the root files of the derivative dataset, and return sentences about what is not as it should be.
 
-    ``container`` is ``{Type, Tag, URI}``; ``descriptions`` adds rows to ``descriptions.tsv``; ``columns``
-    adds definitions to ``scans.json``. Only what changes is written, under a lock; a README or CHANGES that
-    is there stays. No absolute path of this machine is written.
+    ``container`` is ``{Type, Tag, URI}``; ``descriptions`` adds rows to ``descriptions.tsv`` by label;
+    ``columns`` adds definitions to ``scans.json``. Only what changes is written, under a lock; a README or
+    CHANGES that is there stays. No absolute path of this machine is written.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def scan_columns() -> dict[str, dict[str, Any]]:
 def _description(
     raw: Mapping[str, Any], *, link: str, version: str, container: Mapping[str, str] | None, cited: bool
 ) -> dict[str, Any]:
-    generated = {
+    generated: dict[str, Any] = {
         'Name': PIPELINE, 'Version': version,
         'Description': 'Harmonization of anatomical MRI between scanners (DIST-CLIP).',
     }
@@ -151,11 +151,12 @@ These images are for research. They are not for diagnosis.
 def _write_descriptions(out: Path, *, extra: Mapping[str, str]) -> None:
     """Write ``descriptions.tsv``: the shipped rows, those that are there already, and the extra ones."""
     rows = _read_table(Path(__file__).parent / 'descriptions.tsv')
-    rows = _read_table(out / 'descriptions.tsv') | rows | {k: ' '.join(v.split()) for k, v in extra.items()}
+    rows = _read_table(out / 'descriptions.tsv') | rows
+    rows |= {f'desc-{k.removeprefix("desc-")}': ' '.join(v.split()) for k, v in extra.items()}
     lines = ['desc_id\tdescription', *(f'{key}\t{rows[key]}' for key in sorted(rows))]
     write_text(out / 'descriptions.tsv', '\n'.join(lines) + '\n')
     write_json(out / 'descriptions.json', {
-        'desc_id': {'Description': 'Label of the desc entity.'},
+        'desc_id': {'Description': 'The desc entity with its label.'},
         'description': {'Description': 'What the images with that label are.'},
     })
 

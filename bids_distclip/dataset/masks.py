@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -39,7 +39,8 @@ def find_brain_mask(scan: Scan, derivatives: Mapping[str, str | Path] | Iterable
 def same_grid(first: Path, second: Path) -> bool:
     """Tell whether two images have the same shape and affine; what cannot be read has no grid."""
     try:
-        a, b = nib.load(first), nib.load(second)
+        a: Any = nib.load(first)
+        b: Any = nib.load(second)
         return a.shape[:3] == b.shape[:3] and bool(np.allclose(a.affine, b.affine, atol=0.01))
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
         return False

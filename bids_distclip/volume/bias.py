@@ -24,7 +24,8 @@ def n4_field(
     """Estimate the bias field of ``(X, Y, Z)`` with N4 (Tustison 2010) inside a mask.
 
     The image is shrunk along each axis to about 4 mm, and the field evaluated on the full grid. Returns a
-    float32 field of the same shape to divide by, geometric mean 1 inside the mask.
+    float32 field of the same shape to divide by, geometric mean 1 inside the mask; outside it the field never
+    leaves the range it has inside.
     """
     if threads < 1:
         raise ValueError('N4 needs at least one thread')
@@ -39,7 +40,8 @@ def n4_field(
     n4.SetMaximumNumberOfIterations(list(iterations))
     n4.Execute(small, region)
     log_field = from_itk(n4.GetLogBiasFieldAsImage(full)).astype(np.float32)
-    return np.exp(log_field - log_field[mask].mean())
+    inside = log_field[mask]
+    return np.exp(np.clip(log_field, inside.min(), inside.max()) - inside.mean())
 
 
 def corrected(data: np.ndarray, *, field: np.ndarray, brain: np.ndarray) -> np.ndarray:

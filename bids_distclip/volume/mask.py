@@ -11,7 +11,7 @@ from bids_distclip.errors import BadData
 from bids_distclip.volume.bias import n4_field
 from bids_distclip.volume.coarse import ball, largest, onto, resampled
 from bids_distclip.volume.image import Volume
-from bids_distclip.volume.registration import SIZE, register
+from bids_distclip.volume.registration import SIZE, improved, register
 from bids_distclip.volume.template import Template, load_template
 
 #: A stripped brain: its volume (litres), its share of exact zeros, and how far it may be cut by a border.
@@ -80,12 +80,7 @@ def brain_mask(volume: Volume, *, template: Template | None = None) -> np.ndarra
     if already is not None:
         return already
     template = template or load_template()
-    image, grid = resampled(volume.data, affine=volume.affine, size=SIZE)
-    head = head_mask(image)
-    field = n4_field(image, affine=grid, mask=head, iterations=(20, 20, 20))
-    flat = image / field
-    placed = register(flat, grid=grid, head=head, template=template)
-
+    placed, grid, field = _placed(volume, template)
     fine, fine_grid = resampled(volume.data, affine=volume.affine, size=_FINE)
     fine /= np.maximum(onto(field, affine=grid, grid=fine_grid, shape=fine.shape, outside=1.0), 1e-3)
     seen = onto(np.ones_like(volume.data), affine=volume.affine, grid=fine_grid, shape=fine.shape) > 0.5
@@ -96,6 +91,23 @@ def brain_mask(volume: Volume, *, template: Template | None = None) -> np.ndarra
     probability = refined(fine, prior=prior, seen=seen)
     mask = onto(probability, affine=fine_grid, grid=volume.affine, shape=volume.data.shape) > 0.5
     return largest(mask)
+
+
+def _placed(volume: Volume, template: Template) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the map from template to image (4x4), and the coarse grid with the bias field found on it.
+
+    The field is estimated twice, first in the head, then in the brain that the first placing gives, because
+    a surface coil can make the scalp many times brighter than the brain.
+    """
+    image, grid = resampled(volume.data, affine=volume.affine, size=SIZE)
+    head = head_mask(image)
+    field = n4_field(image, affine=grid, mask=head, iterations=(20, 20, 20))
+    pose = register(image / field, grid=grid, head=head, template=template)
+    brain = onto(template.brain, affine=pose.matrix @ template.affine, grid=grid, shape=image.shape) > 0.9
+    if (brain & head).sum() > 1000:
+        field = n4_field(image, affine=grid, mask=brain & head, iterations=(30, 30, 30))
+    pose = improved(image / field, grid=grid, head=head, template=template, start=pose)
+    return pose.matrix, grid, field
 
 
 def refined(image: np.ndarray, *, prior: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.errors import BadData, ReadFailed, UsageError
+from bids_distclip.volume.bias import corrected, n4_field
+from bids_distclip.volume.files import replacing
 from bids_distclip.volume.image import Volume
+from bids_distclip.volume.intensity import brain_scale
+from bids_distclip.volume.mask import brain_mask, head_mask, stripped_brain
+from bids_distclip.volume.template import Template
+
+#: Ways to treat the receive field.
+BIAS_CORRECTIONS = ('n4', 'none')
+_PARTS = ('data', 'affine', 'header', 'brain', 'head', 'record')
 
 
 @dataclass(frozen=True)
@@ -24,3 +38,107 @@ class Prepared:
     scale: float
     acquisition: Acquisition
     family: str | None = None
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into one uncompressed ``.npz``, without pickles, whole or not at all."""
+        path = Path(path)
+        record = {
+            'scale': self.scale,
+            'acquisition': self.acquisition.to_dict(),
+            'family': self.family,
+            'path': None if self.volume.path is None else str(self.volume.path),
+            'notes': list(self.volume.notes),
+        }
+        with replacing(path) as stream:
+            np.savez(
+                stream,
+                data=self.volume.data,
+                affine=self.volume.affine,
+                header=np.frombuffer(self.volume.header.binaryblock, dtype=np.uint8),
+                brain=np.packbits(self.brain),
+                head=np.packbits(self.head),
+                record=np.frombuffer(json.dumps(record).encode(), dtype=np.uint8),
+            )
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Prepared:
+        """Read what :meth:`save` wrote; raise ReadFailed where that is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                parts = {name: stored[name] for name in _PARTS}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            cure = 'Delete it, or the work folder, and run the same command again.'
+            raise ReadFailed(f'A prepared image cannot be read ({error}).', file=path, cure=cure) from error
+        record = json.loads(parts['record'].tobytes())
+        shape = parts['data'].shape
+        volume = Volume(
+            data=parts['data'],
+            affine=parts['affine'],
+            header=nib.Nifti1Header(parts['header'].tobytes()),
+            path=None if record['path'] is None else Path(record['path']),
+            notes=tuple(record['notes']),
+        )
+        return cls(
+            volume=volume,
+            brain=_unpacked(parts['brain'], shape),
+            head=_unpacked(parts['head'], shape),
+            scale=record['scale'],
+            acquisition=Acquisition.from_dict(record['acquisition']),
+            family=record['family'],
+        )
+
+
+def _unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+
+
+def prepare(
+    volume: Volume,
+    *,
+    acquisition: Acquisition,
+    family: str | None = None,
+    bias_correction: str = 'n4',
+    brain: np.ndarray | None = None,
+    template: Template | None = None,
+    threads: int = 1,
+) -> Prepared:
+    """Make an image ready for a harmonizer: head, brain, receive field, intensity scale.
+
+    A ``brain`` mask given on the volume's grid is used as it is. N4 keeps the mean intensity in the brain.
+
+    Raises
+    ------
+    BadData
+        If no head or brain is found, or the mask is of another shape or empty.
+    UsageError
+        If the bias correction is not one of :data:`BIAS_CORRECTIONS`.
+    """
+    if bias_correction not in BIAS_CORRECTIONS:
+        cure = f'Choose one of: {", ".join(BIAS_CORRECTIONS)}.'
+        raise UsageError(f'There is no bias correction {bias_correction!r}.', cure=cure)
+    brain = _given(brain, volume) if brain is not None else brain_mask(volume, template=template)
+    head = brain if stripped_brain(volume) is not None else head_mask(volume.data) | brain
+    if bias_correction == 'n4':
+        field = n4_field(volume.data, affine=volume.affine, mask=brain, threads=threads)
+        volume = volume.with_data(corrected(volume.data, field=field, brain=brain))
+    return Prepared(
+        volume=volume,
+        brain=brain,
+        head=head,
+        scale=brain_scale(volume.data, brain),
+        acquisition=acquisition,
+        family=family,
+    )
+
+
+def _given(brain: np.ndarray, volume: Volume) -> np.ndarray:
+    """Check a mask that came from outside."""
+    brain = np.asarray(brain) > 0
+    if brain.shape != volume.data.shape or not brain.any():
+        raise BadData(
+            f'The brain mask is empty or not on the grid of the image ({brain.shape}, {volume.data.shape}).',
+            file=volume.path,
+            cure='Give a mask made for this very image, or none.',
+        )
+    return brain

@@ -16,9 +16,15 @@ from bids_distclip.volume.template import Template
 SIZE = 4.0
 _RANKS = 24
 _BRAIN_CLASSES = 8
-#: Shells painted around the skull-stripped template (mm from the brain): skull, scalp, air. Without them
-#: mutual information is content to match the template's brain with the whole head.
-_SKULL, _SCALP, _AIR = 7.0, 13.0, 26.0
+#: Shells painted around the skull-stripped template: where scalp and air begin, in mm from the brain, for a
+#: usual and for a thin skull. Without shells mutual information is content to match the template's brain with
+#: the whole head, and with one kind only it makes the brain too large where the skull is thin.
+SHELLS = ((7.0, 13.0), (4.0, 9.0))
+_AIR_END = 26.0
+_SKULL, _SCALP, _AIR = range(_BRAIN_CLASSES, _BRAIN_CLASSES + 3)
+#: Price of brightness in skull and air, which are dark in every contrast; mutual information alone would not
+#: mind if the skull fell on the scalp and the scalp on air.
+_DARKNESS_WEIGHT = 0.5
 _SHELL_WEIGHT = 0.5
 #: Prior mean and standard deviation of: translations (mm), rotations (rad; nodding is the freest),
 #: log scales (MNI brains are larger than average ones), shears. Ours, loose.
@@ -40,7 +46,7 @@ class Cloud:
     top: float
 
 
-def cloud(template: Template) -> Cloud:
+def cloud(template: Template, *, shells: tuple[float, float] = SHELLS[0]) -> Cloud:
     """Turn a template into points of eight brain intensity classes and painted skull, scalp and air."""
     t1, grid = resampled(template.t1, affine=template.affine, size=SIZE, margin=32)
     part, _ = resampled(template.brain, affine=template.affine, size=SIZE, margin=32)
@@ -48,12 +54,11 @@ def cloud(template: Template) -> Cloud:
     distance = ndi.distance_transform_edt(~brain) * SIZE
     edges = np.quantile(t1[brain], np.linspace(0, 1, _BRAIN_CLASSES + 1)[1:-1])
     classes = np.digitize(t1, edges)
-    for number, near in enumerate((0.0, _SKULL, _SCALP)):
-        classes[~brain & (distance > near)] = _BRAIN_CLASSES + number
+    classes[~brain] = _SKULL + np.digitize(distance[~brain], shells)
     world = np.stack(np.indices(t1.shape), axis=-1) * SIZE + grid[:3, 3]
     # Below the skull base there is no skull, scalp and air in this order.
     vault = world[..., 2] > 0.12 * world[..., 1] - 8
-    used = brain | (distance <= SIZE) | (vault & (distance <= _AIR))
+    used = brain | (distance <= SIZE) | (vault & (distance <= _AIR_END))
     inside = world[brain]
     return Cloud(
         points=world[used],
@@ -64,8 +69,26 @@ def cloud(template: Template) -> Cloud:
     )
 
 
+@dataclass(frozen=True)
+class Pose:
+    """Twelve parameters about a first guess (RAS+ mm) of where the template's centre goes; the mismatch."""
+
+    parameters: np.ndarray
+    guess: np.ndarray
+    centre: np.ndarray
+    value: float
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The affine map from template to image, both in RAS+ mm, as a 4x4 matrix."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = linear(self.parameters)
+        matrix[:3, 3] = self.guess + self.parameters[:3] - matrix[:3, :3] @ self.centre
+        return matrix
+
+
 class Mismatch:
-    """What is minimized: minus mutual information, plus a prior, plus a price for brain outside the image."""
+    """What is minimized: minus mutual information, plus prices for poses, shells and views that cannot be."""
 
     def __init__(
         self,
@@ -84,6 +107,7 @@ class Mismatch:
         chosen = np.random.default_rng(0).permutation(len(model.points))[:count]
         self.points = model.points[chosen] - model.centre
         self.classes, self.brain = model.classes[chosen], model.brain[chosen]
+        self.dark = (self.classes == _SKULL) | (self.classes == _AIR)
 
     def __call__(self, parameters: np.ndarray) -> float:
         """Return the mismatch of translations, rotations, log scales and shears."""
@@ -102,7 +126,9 @@ class Mismatch:
         ).reshape(rows, _RANKS)
         prior = 0.5 * float((((parameters - _MEAN) / _SPREAD) ** 2).sum())
         lost = max(0.0, 1 - brain.sum() / self.brain.sum() - 0.03)
-        return -mutual_information(joint) + _PRIOR_WEIGHT * prior + 0.5 * lost
+        dark = self.dark[seen]
+        brightness = float(ranks[dark].mean()) / _RANKS if dark.any() else 0.0
+        return -mutual_information(joint) + _PRIOR_WEIGHT * prior + _DARKNESS_WEIGHT * brightness + 0.5 * lost
 
 
 def mutual_information(joint: np.ndarray) -> float:
@@ -124,33 +150,41 @@ def linear(parameters: np.ndarray) -> np.ndarray:
     return about_z @ about_y @ about_x @ shear @ np.diag(np.exp(parameters[6:9]))
 
 
-def register(image: np.ndarray, *, grid: np.ndarray, head: np.ndarray, template: Template) -> np.ndarray:
-    """Find the affine map from template to image, both in RAS+ mm, as a 4x4 matrix.
+def register(image: np.ndarray, *, grid: np.ndarray, head: np.ndarray, template: Template) -> Pose:
+    """Find the affine map from template to image roughly, from 48 poses.
 
     ``image`` is a coarse RAS image (:func:`bids_distclip.volume.coarse.resampled`), free of strong bias;
     ``head`` its head mask. The search starts below the top of the head, where a cropped or long field of
-    view does no harm, from 48 poses; three are followed with one scale, the best with twelve parameters.
+    view does no harm. Three poses are followed with one scale, the best of them with twelve parameters.
     """
     model = cloud(template)
     guess = _first_guess(head, grid, model)
-
-    def mismatch(count: int) -> Mismatch:
-        return Mismatch(image, grid=grid, head=head, model=model, guess=guess, count=count)
-
-    few, some, many = mismatch(6000), mismatch(8000), mismatch(25000)
+    few, some = (
+        Mismatch(image, grid=grid, head=head, model=model, guess=guess, count=count) for count in (6000, 8000)
+    )
     starts = []
     for forward, up, nod in product((-12, 0, 12), (-16, 0, 16, 32), (-0.35, -0.15, 0, 0.2)):
-        pose = _MEAN.copy()
-        pose[1:4] = forward, up, nod
-        starts.append((few(pose), pose))
+        parameters = _MEAN.copy()
+        parameters[1:4] = forward, up, nod
+        starts.append((few(parameters), parameters))
     starts.sort(key=lambda one: one[0])
-    followed = [_followed(some, pose, _ONE_SCALE, 260, 0.2) for _, pose in starts[:3]]
-    _, pose = min(followed, key=lambda one: one[0])
-    _, pose = _followed(many, pose, np.eye(12), 900, 0.1)
-    matrix = np.eye(4)
-    matrix[:3, :3] = linear(pose)
-    matrix[:3, 3] = guess + pose[:3] - matrix[:3, :3] @ model.centre
-    return matrix
+    followed = [_followed(some, parameters, _ONE_SCALE, 260, 0.2) for _, parameters in starts[:3]]
+    _, parameters = min(followed, key=lambda one: one[0])
+    value, parameters = _followed(some, parameters, np.eye(12), 500, 0.2)
+    return Pose(parameters, guess, model.centre, value)
+
+
+def improved(
+    image: np.ndarray, *, grid: np.ndarray, head: np.ndarray, template: Template, start: Pose
+) -> Pose:
+    """Follow a pose to the end on an image better corrected for bias, for a usual and for a thin skull."""
+    found = []
+    for shells in SHELLS:
+        model = cloud(template, shells=shells)
+        mismatch = Mismatch(image, grid=grid, head=head, model=model, guess=start.guess, count=20000)
+        value, parameters = _followed(mismatch, start.parameters, np.eye(12), 600, 0.1)
+        found.append(Pose(parameters, start.guess, model.centre, value))
+    return min(found, key=lambda pose: pose.value)
 
 
 _ONE_SCALE = np.vstack([np.eye(7), np.eye(7)[6], np.eye(7)[6], np.zeros((3, 7))])

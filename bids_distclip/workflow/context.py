@@ -104,5 +104,5 @@ def probe_writable(folder: Path, *, option: str) -> None:
     except OSError as error:
         raise CannotWrite(
             f'The folder cannot be written ({error.strerror or error}).', file=folder,
-            cure=f'give a writable {option}; in a container, mount one there (-v HOST:{folder} or --bind HOST:{folder}).',
+            cure=f'give a writable {option}; in a container, mount one there (-v or --bind HOST:{folder}).',
         ) from error

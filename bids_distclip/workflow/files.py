@@ -16,13 +16,14 @@ def save_harmonized(result: Harmonized, *, path: Path) -> Path:
     if result.uncertainty is not None:
         arrays['uncertainty'] = result.uncertainty
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, details=np.array(json.dumps(dict(result.details), default=str)), **arrays)
+    arrays['details'] = np.array(json.dumps(dict(result.details), default=str))
+    np.savez(path, allow_pickle=False, **arrays)
     return path
 
 
 def load_harmonized(path: Path) -> Harmonized:
     """Read what :func:`save_harmonized` wrote."""
     with np.load(path, allow_pickle=False) as stored:
-        uncertainty = stored['uncertainty'] if 'uncertainty' in stored else None
+        uncertainty = stored.get('uncertainty')
         return Harmonized(stored['data'], uncertainty, json.loads(str(stored['details'])))
 

@@ -78,7 +78,8 @@ def choose_cards(device: str, *, cards: Sequence[Card] | None = None) -> tuple[C
         seen = ', '.join(f'cuda:{c.index} {c.name}' for c in found) or 'none'
         raise UsageError(
             f'--device {device} was asked for, but torch sees no such card (cards: {seen}).',
-            cure='use --device cpu or auto, start the container with --nv or --gpus all, or ask the scheduler for a card.',
+            cure='use --device cpu or auto, start the container with --nv or --gpus all, '
+            'or ask the scheduler for a card.',
         )
     return wanted
 

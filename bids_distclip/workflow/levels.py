@@ -7,13 +7,13 @@ import logging
 import shutil
 import sys
 import time
-from pathlib import Path
 
 from bids_distclip import __version__
 from bids_distclip.dataset.inputs import Selection, find_scans
 from bids_distclip.dataset.outputs import write_dataset_files
 from bids_distclip.dataset.validate import validate
 from bids_distclip.errors import NoInput
+from bids_distclip.quality.record import find_records
 from bids_distclip.settings import Settings
 from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_writable, work_root
 from bids_distclip.workflow.gpu import Card, choose_cards
@@ -23,9 +23,9 @@ from bids_distclip.workflow.plan import Plan, make_plan
 from bids_distclip.workflow.products import write_skip
 from bids_distclip.workflow.run import device_line, run_graph, wants_card
 from bids_distclip.workflow.status import Status, exit_code, merge, read_statuses, write_status
-from bids_distclip.workflow.steps import report_subject
+from bids_distclip.workflow.steps import make_page, report_subject
 from bids_distclip.workflow.targets import resolve_targets
-from bids_distclip.workflow.weights import engine_weights_sha256
+from bids_distclip.workflow.weights import check_engine, engine_weights_sha256
 
 log = logging.getLogger('bids_distclip')
 
@@ -38,7 +38,7 @@ def run_levels(settings: Settings) -> int:
         probe_writable(work_root(settings), option='--work-dir')
     codes = []
     if 'participant' in settings.levels:
-        codes.append(run_participants(settings))
+        codes.append(run_reports(settings) if settings.reports_only else run_participants(settings))
     if 'group' in settings.levels and not settings.dry_run:
         codes.append(run_group(settings.output_dir))
     return next((code for code in codes if code), 0)
@@ -56,6 +56,7 @@ def run_participants(settings: Settings) -> int:
         raise NoInput('The dataset is not there.', file=settings.bids_dir, cure='check bids_dir.')
     cards = choose_cards(settings.device) if wants_card(settings) else ()
     targets = resolve_targets(settings)
+    check_engine(settings.engine, targets=targets)
     weights = engine_weights_sha256(settings.engine, weights=settings.weights)
     selection = select(settings)
     if not settings.skip_bids_validation:
@@ -73,6 +74,25 @@ def run_participants(settings: Settings) -> int:
     finally:
         if settings.clean_workdir != 'never':
             shutil.rmtree(run.work, ignore_errors=True)
+
+
+def run_reports(settings: Settings) -> int:
+    """Make the pages of people anew from the records in the output folder, and return the exit code.
+
+    Raises
+    ------
+    bids_distclip.errors.NoInput
+        If there is no record of anybody asked for.
+    """
+    found = {path.relative_to(settings.output_dir).parts[0] for path in find_records(settings.output_dir)}
+    people = sorted(name for name in (folder.removeprefix('sub-') for folder in found)
+                    if not settings.participants or name in settings.participants)
+    if not people:
+        raise NoInput('There is no record to make a page of.', file=settings.output_dir,
+                      cure='run without --reports-only first.')
+    for subject in people:
+        print(f'wrote {make_page(settings.output_dir, subject=subject)}', flush=True)
+    return 0
 
 
 def select(settings: Settings) -> Selection:
@@ -136,8 +156,7 @@ def _report_rest(run: Run, *, plan: Plan) -> None:
     for subject in sorted({job.subject for job in plan.jobs}):
         page = run.output_dir / f'sub-{subject}.html'
         skipped = any(job.subject == subject for job in plan.of('skip'))
-        fresh = page.exists() and page.stat().st_mtime >= (run.work / 'run.json').stat().st_ctime
-        if run.settings.reports_only or not page.exists() or (subject not in in_graph and skipped and not fresh):
+        if not page.exists() or (skipped and subject not in in_graph):
             report_subject(run_file, subject=subject)
 
 

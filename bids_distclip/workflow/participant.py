@@ -48,9 +48,8 @@ def _target_nodes(run: Run, *, jobs: Sequence[Job], run_file: Path) -> list[pe.N
     images = [target for target in run.targets if target.image and target.name in used]
     nodes = []
     for number, target in enumerate(images):
-        node = pe.Node(PrepareTarget(run_file=str(run_file), target=target.name), name=f'target_{number}')
-        node.mem_gb = BASE_GB + PREPARE_BYTES * 256**3 / 1e9
-        nodes.append(node)
+        interface = PrepareTarget(run_file=str(run_file), target=target.name)
+        nodes.append(pe.Node(interface, name=f'target_{number}', mem_gb=_gigabytes(PREPARE_BYTES, voxels=256**3)))
     return nodes
 
 
@@ -62,11 +61,10 @@ def _session(
     gather = pe.Node(Merge(len(jobs)), name=_name('gather', jobs[0]), run_without_submitting=True)
     on_card = bool(run.cards)
     harmonize = pe.Node(
-        Harmonize(run_file=str(run_file), job_files=files, use_gpu=on_card), name=_name('harmonize', jobs[0])
+        Harmonize(run_file=str(run_file), job_files=files, use_gpu=on_card), name=_name('harmonize', jobs[0]),
+        n_procs=1 if on_card else threads,
+        mem_gb=TORCH_GB + _gigabytes(HARMONIZE_BYTES, voxels=max(math.prod(job.shape) for job in jobs)),
     )
-    harmonize.n_procs = 1 if on_card else threads
-    voxels = max(math.prod(job.shape) for job in jobs)
-    harmonize.mem_gb = TORCH_GB + HARMONIZE_BYTES * voxels / 1e9
     if on_card:
         harmonize.plugin_args = {'sbatch_args': '--gres=gpu:1', 'overwrite': False}
     graph.connect(gather, 'out', harmonize, 'prepared')
@@ -78,10 +76,11 @@ def _session(
 
     writers = []
     for number, (job, file) in enumerate(zip(jobs, files, strict=True)):
-        prepare = pe.Node(Prepare(run_file=str(run_file), job_file=file), name=_name('prepare', job))
-        prepare.mem_gb = BASE_GB + PREPARE_BYTES * math.prod(job.shape) / 1e9
-        write = pe.Node(Write(run_file=str(run_file), job_file=file), name=_name('write', job))
-        write.mem_gb = BASE_GB + WRITE_BYTES * math.prod(job.shape) / 1e9
+        voxels = math.prod(job.shape)
+        prepare = pe.Node(Prepare(run_file=str(run_file), job_file=file), name=_name('prepare', job),
+                          mem_gb=_gigabytes(PREPARE_BYTES, voxels=voxels))
+        write = pe.Node(Write(run_file=str(run_file), job_file=file), name=_name('write', job),
+                        mem_gb=_gigabytes(WRITE_BYTES, voxels=voxels))
         graph.connect(prepare, 'prepared', gather, f'in{number + 1}')
         graph.connect(prepare, 'prepared', write, 'prepared')
         graph.connect(harmonize, ('harmonized', _pick, number), write, 'harmonized')
@@ -93,9 +92,12 @@ def _report(graph: pe.Workflow, *, run_file: Path, subject: str, written: Sequen
     gather = pe.Node(Merge(len(written)), name=f'records_{_word(subject)}', run_without_submitting=True)
     for number, node in enumerate(written, 1):
         graph.connect(node, 'record', gather, f'in{number}')
-    report = pe.Node(Report(run_file=str(run_file), subject=subject), name=f'report_{_word(subject)}')
-    report.mem_gb = BASE_GB
+    report = pe.Node(Report(run_file=str(run_file), subject=subject), name=f'report_{_word(subject)}', mem_gb=BASE_GB)
     graph.connect(gather, 'out', report, 'records')
+
+
+def _gigabytes(per_voxel: float, *, voxels: int) -> float:
+    return BASE_GB + per_voxel * voxels / 1e9
 
 
 def _pick(values: list[str] | str, number: int) -> str:

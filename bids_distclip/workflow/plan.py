@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 
@@ -93,11 +94,11 @@ def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha
     mask = sha256(Path(job.brain_mask)) if job.brain_mask else None
     facts = {
         'version': __version__, 'source': job.sha256, 'acquisition': acquisition, 'family': job.family, 'mask': mask,
-        'target': {**target.to_dict(), 'image': None}, 'engine': settings.engine, 'weights': weights_sha256,
+        'target': {k: v for k, v in target.to_dict().items() if k not in ('name', 'image')},
+        'engine': settings.engine, 'weights': weights_sha256,
         'bias_correction': settings.bias_correction, 'planes': settings.planes, 'seed': settings.random_seed,
         'level': settings.output_level, 'desc': job.desc, 'output': job.output,
     }
-    facts['target'].pop('name')
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -186,7 +187,8 @@ def _describe(job: Job) -> list[str]:
     lines = [
         f'{words[job.state]:<9} {job.relative} -> {job.output}',
         f'          family {family}; target {job.target}; mask {job.brain_mask or "estimated"}',
-        f'          known: {", ".join(record.known()) or "nothing"}; missing: {", ".join(record.missing()) or "nothing"}',
+        f'          known: {", ".join(record.known()) or "nothing"}',
+        f'          missing: {", ".join(record.missing()) or "nothing"}',
     ]
     return [*lines, *(f'          note: {note}' for note in (*job.warnings, *record.notes))]
 
@@ -194,7 +196,7 @@ def _describe(job: Job) -> list[str]:
 def _grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return the image's shape and spacing from its header alone; those of a common head if it cannot be read."""
     try:
-        header = nib.load(path).header
+        header: Any = nib.load(path).header
         shape = tuple(int(n) for n in header.get_data_shape())
         spacing = tuple(round(float(size), 4) for size in header.get_zooms()[:3])
     except Exception:  # noqa: BLE001 - reading it in earnest will say what is wrong with the file

@@ -36,8 +36,10 @@ class SurvivingMultiProc(MultiProcPlugin):
     def _get_result(self, taskid: int) -> Any:
         future = self._task_obj.get(taskid)
         if future is not None and future.done() and future.exception() is not None:
-            raise TryAgain(
+            error = TryAgain(
                 f'A worker process ended before its step did ({future.exception()}).',
                 cure='most often memory ran out: give more to the job, or use --nprocs 1.',
             )
+            # nipype tells a step's failure by lines of text; an exception here would end the whole run.
+            return {'result': None, 'traceback': [f'{error}\n'], 'taskid': taskid}
         return super()._get_result(taskid)

@@ -48,8 +48,9 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
         warnings=(*job.warnings, *source.volume.notes, *trouble), versions=versions(),
     )
     path = write_record(record, path=record_path(run.output_dir, job.subject, job.name))
-    numbers = {name: entry['value'] for name, entry in metrics.items()}
-    update_scans_tsv(run.output_dir, job.subject, job.session, {'filename': job.output, 'distclip_status': state, **numbers})
+    row = {name: entry['value'] for name, entry in metrics.items()}
+    row |= {'filename': job.output, 'distclip_status': state}
+    update_scans_tsv(run.output_dir, job.subject, job.session, row)
     _write_image(run, job=job, source=source, result=result, target=target, stripped=stripped)
     return path
 
@@ -80,7 +81,7 @@ def harmonization_block(
     """Return what a sidecar says under ``Harmonization`` of how an image came to be."""
     return {
         'Engine': result.details.get('engine'), 'EngineDetails': dict(result.details),
-        'Target': _target(target), 'IntensityScale': target.scale, 'SourceSHA256': source_sha256,
+        'Target': _brief(target), 'IntensityScale': target.scale, 'SourceSHA256': source_sha256,
         'WeightsSHA256': result.details.get('weights_sha256'), 'Seed': settings.get('random_seed'),
         'Device': result.details.get('device', 'cpu'), 'BiasCorrection': settings.get('bias_correction'),
         'Versions': versions(),
@@ -180,6 +181,11 @@ def _planned_target(run: Run, job: Job) -> dict[str, Any]:
 def _target(target: Target) -> dict[str, Any]:
     return {'kind': target.kind, 'name': target.name, 'family': target.family,
             'acquisition': target.acquisition.to_dict()}
+
+
+def _brief(target: Target) -> dict[str, Any]:
+    values = {name: value for name, value in target.acquisition.values().items() if value not in (None, ())}
+    return {'Kind': target.kind, 'Name': target.name, 'Family': target.family, 'Acquisition': values}
 
 
 def _preparation(run: Run, *, job: Job, stripped: bool) -> dict[str, Any]:

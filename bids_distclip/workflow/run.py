@@ -45,7 +45,7 @@ def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> 
     if plugin in (None, 'MultiProc'):
         _check_memory(graph, memory=memory)
     plugin_args = {
-        'n_procs': cores, 'memory_gb': memory, 'n_gpu_procs': max(1, len(run.cards)) * run.gpu_slots,
+        'n_procs': cores, 'memory_gb': memory, 'n_gpu_procs': run.settings.gpu_jobs or max(1, len(run.cards)),
         'raise_insufficient': True, 'mp_context': 'forkserver', **plugin_args, 'status_callback': _Teller(told),
     }
     log.info('Running %d images on %d cores (%d per step), %.1f GB', len(jobs), cores, threads, memory)
@@ -69,6 +69,9 @@ def read_plugin(path: Path | None) -> tuple[str | None, dict[str, Any]]:
         raise UsageError(f'The plugin file cannot be read ({error}).', file=path, cure=cure) from error
     if not isinstance(raw, dict) or set(raw) - {'plugin', 'plugin_args'} or not isinstance(raw.get('plugin'), str):
         raise UsageError('The plugin file must hold plugin and, if need be, plugin_args.', file=path, cure=cure)
+    if raw['plugin'].endswith('Graph') or raw['plugin'] == 'CondorDAGMan':
+        raise UsageError(f'The plugin {raw["plugin"]} returns before the images are done.', file=path,
+                         cure=f'use {raw["plugin"].removesuffix("Graph")} instead.')
     return raw['plugin'], dict(raw.get('plugin_args') or {})
 
 
@@ -119,7 +122,8 @@ def _prepare_environment(run: Run, *, threads: int) -> None:
 
 
 def _configure_nipype(run: Run) -> None:
-    from nipype import config, logging as nipype_logging
+    from nipype import config
+    from nipype import logging as nipype_logging
 
     level = 'INFO' if run.settings.verbose > 1 else 'ERROR'
     config.update_config({

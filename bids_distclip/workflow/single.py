@@ -22,7 +22,7 @@ from bids_distclip.workflow.products import harmonization_block
 from bids_distclip.workflow.run import wants_card
 from bids_distclip.workflow.steps import engine_options, harmonizer, make_target, target_image
 from bids_distclip.workflow.targets import TargetSpec, choose_target, read_acquisition, resolve_targets
-from bids_distclip.workflow.weights import engine_weights_sha256
+from bids_distclip.workflow.weights import check_engine, engine_weights_sha256
 
 
 def harmonize_file(
@@ -49,6 +49,7 @@ def harmonize_file(
     acquisition = read_acquisition(source, metadata=source_metadata)
     family = infer_family(acquisition).family
     spec = _target(settings, family=family, source=source)
+    check_engine(settings.engine, targets=(spec,))
     brain = read_volume(brain_mask).data > 0.5 if brain_mask else None
     ready = prepare(read_volume(source), acquisition=acquisition, family=family,
                     bias_correction=settings.bias_correction, brain=brain)

@@ -144,7 +144,7 @@ def attempt(run: Run, *, job: Job, work: Callable[[], str]) -> str:
     """Return what ``work`` returns; if it raises, write down that this image failed, and return nothing."""
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - whatever one image does, the others go on
+    except Exception as error:
         status = failed(error, image=job.relative, subject=job.subject, session=job.session)
         if not isinstance(error, DistclipError):
             _write_trace(run, name=job.name)

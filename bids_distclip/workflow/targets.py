@@ -61,7 +61,8 @@ def resolve_targets(settings: Settings) -> tuple[TargetSpec, ...]:
     except DistclipError as error:
         raise UsageError(f'The target cannot be used: {error.what}', file=error.file, cure=error.cure) from error
     if settings.synthesize:
-        raise UsageError('--synthesize needs a target.', cure='give --target-image, --target-metadata or --target-protocol.')
+        cure = 'give --target-image, --target-metadata or --target-protocol.'
+        raise UsageError('--synthesize needs a target.', cure=cure)
     return tuple(_from_protocol(default_protocol(family)) for family in FAMILIES)
 
 
@@ -120,6 +121,7 @@ def _family(acquisition: Acquisition, *, file: Path) -> str:
     if family is None:
         raise UsageError(
             'The contrast family of the target is not known.', file=file,
-            cure='name the file as BIDS does (…_T1w.nii.gz, …_T1w.json), or give metadata with EchoTime and RepetitionTime.',
+            cure='name the file as BIDS does (…_T1w.nii.gz, …_T1w.json), '
+            'or give metadata with EchoTime and RepetitionTime.',
         )
     return family

@@ -1,15 +1,29 @@
-"""The digest of the weights a run will use, without loading them and without torch: planning needs no more."""
+"""The engine a run will use and the digest of its weights, without loading it: planning needs no torch."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from bids_distclip.errors import NoInput
+from bids_distclip.errors import NoInput, UsageError
+from bids_distclip.harmonizers.registry import ENGINES
+from bids_distclip.workflow.targets import TargetSpec
 
 #: Where the default weights are shipped, and the files that count, in this order, as in ``networks/weights.py``.
 SHIPPED = Path(__file__).parent.parent / 'weights'
 FILES = ('distclip.safetensors', 'mrclip.safetensors')
+
+#: Engines that learn from a target image and know nothing of metadata.
+NEED_IMAGE = ('histogram', 'nyul', 'whitestripe')
+
+
+def check_engine(engine: str, *, targets: Sequence[TargetSpec]) -> None:
+    """Raise UsageError if there is no such engine, or it needs a target image and has none."""
+    if engine not in ENGINES:
+        raise UsageError(f'There is no engine {engine!r}.', cure=f'use one of {", ".join(ENGINES)}.')
+    if engine in NEED_IMAGE and not all(target.image for target in targets):
+        raise UsageError(f'The engine {engine} needs a target image.', cure='give --target-image, or use distclip.')
 
 
 def engine_weights_sha256(engine: str, *, weights: Path | None) -> str | None:

@@ -136,12 +136,13 @@ def test_a_header_without_acquisition_is_refused(tmp_path):
         from_dicom(save(header(), tmp_path / 'a.dcm'))
 
 
+VENDORS = 'multivendor_headers_dicom2nifti'
 REAL = [
-    ('multivendor_headers_dicom2nifti', '*/tests/data/ge/anatomical/001', 'GE', 'T1w', 0.003164, 0.0089, 0.9),
-    ('multivendor_headers_dicom2nifti', '*/tests/data/siemens/anatomical/001', 'Siemens', 'FLAIR', 0.394, 6.0, 2.2),
-    ('multivendor_headers_dicom2nifti', '*/tests/data/philips/anatomical/001', 'Philips', 'FLAIR', 0.386754, 4.8, 1.65),
-    ('multivendor_headers_dicom2nifti', '*/tests/data/hitachi/anatomical/001', 'Hitachi', 'PDw', 0.012, 4.0, None),
-    ('multivendor_headers_dicom2nifti', '*/tests/data/hitachi/anatomical/001_implicit', 'Hitachi', 'PDw', 0.012, 4.0, None),
+    (VENDORS, '*/tests/data/ge/anatomical/001', 'GE', 'T1w', 0.003164, 0.0089, 0.9),
+    (VENDORS, '*/tests/data/siemens/anatomical/001', 'Siemens', 'FLAIR', 0.394, 6.0, 2.2),
+    (VENDORS, '*/tests/data/philips/anatomical/001', 'Philips', 'FLAIR', 0.386754, 4.8, 1.65),
+    (VENDORS, '*/tests/data/hitachi/anatomical/001', 'Hitachi', 'PDw', 0.012, 4.0, None),
+    (VENDORS, '*/tests/data/hitachi/anatomical/001_implicit', 'Hitachi', 'PDw', 0.012, 4.0, None),
     ('ge_pioneer_mprage_digitalphantom_16slices', '*/In/*', 'GE', 'T1w', 0.003172, 2.21766, 1.0),
     ('siemens_xa30_series5_enhanced_classic_jpegfrag', '*_xa30/In/*', 'Siemens', 'T1w', 0.00241, 1.8, 0.9),
     ('siemens_xa30_series5_enhanced_classic_jpegfrag', '*_frag/In/*', 'Siemens', 'T1w', 0.00241, 1.8, 0.9),

@@ -45,7 +45,9 @@ def test_the_suffix_enters_only_through_the_family():
     assert 'Contrast T2w' in prompt(Acquisition(suffix='T2w'))
 
 
-@pytest.mark.parametrize(('kind', 'low', 'high'), [('te', 0.002, 0.6), ('tr', 0.005, 12.0), ('ti', 0.4, 3.0), ('fa', 3, 180)])
+@pytest.mark.parametrize(
+    ('kind', 'low', 'high'), [('te', 0.002, 0.6), ('tr', 0.005, 12.0), ('ti', 0.4, 3.0), ('fa', 3, 180)]
+)
 def test_bins_rise_with_the_value_and_are_coarse(kind, low, high):
     values = [low * (high / low) ** (i / 400) for i in range(401)]
     words = [value_word(value, kind) for value in values]

@@ -47,8 +47,8 @@ def test_two_leases_get_two_cards(tmp_path):
 
 
 def test_a_third_lease_waits_and_then_asks_to_try_again(tmp_path):
-    with lease(TWO, folder=tmp_path), lease(TWO, folder=tmp_path), pytest.raises(TryAgain):
-        with lease(TWO, folder=tmp_path, wait_s=0.3):
+    with lease(TWO, folder=tmp_path), lease(TWO, folder=tmp_path):  # noqa: SIM117 - only the third may raise
+        with pytest.raises(TryAgain), lease(TWO, folder=tmp_path, wait_s=0.3):
             pass
 
 

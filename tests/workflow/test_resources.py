@@ -20,7 +20,9 @@ def test_without_limits_every_core_counts(cgroup):
     assert available_cores(cgroup=cgroup) == 16
 
 
-@pytest.mark.parametrize(('text', 'cores'), [('400000 100000', 4), ('150000 100000', 1), ('50000 100000', 1), ('max 100000', 16)])
+@pytest.mark.parametrize(
+    ('text', 'cores'), [('400000 100000', 4), ('150000 100000', 1), ('50000 100000', 1), ('max 100000', 16)]
+)
 def test_a_container_limit_of_version_2_counts(cgroup, text, cores):
     (cgroup / 'cpu.max').write_text(text + '\n')
     assert available_cores(cgroup=cgroup) == cores

@@ -11,7 +11,8 @@ from bids_distclip.workflow.status import Status, exit_code, failed, merge, read
 
 
 def ends(*codes: int) -> list[Status]:
-    return [Status(f'sub-{n}_T1w.nii.gz', str(n), None, 'failed' if c else 'harmonized', code=c) for n, c in enumerate(codes)]
+    words = {True: 'failed', False: 'harmonized'}
+    return [Status(f'sub-{n}_T1w.nii.gz', str(n), None, words[c > 0], code=c) for n, c in enumerate(codes)]
 
 
 @pytest.mark.parametrize(

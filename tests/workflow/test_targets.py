@@ -11,7 +11,13 @@ import pytest
 from bids_distclip.acquisition.record import FAMILIES
 from bids_distclip.errors import DistclipError, UsageError
 from bids_distclip.settings import make_settings
-from bids_distclip.workflow.targets import TargetSpec, choose_target, describe_protocols, read_acquisition, resolve_targets
+from bids_distclip.workflow.targets import (
+    TargetSpec,
+    choose_target,
+    describe_protocols,
+    read_acquisition,
+    resolve_targets,
+)
 
 MPRAGE = {'EchoTime': 0.003, 'RepetitionTime': 2.3, 'InversionTime': 0.9, 'FlipAngle': 9, 'Manufacturer': 'Siemens'}
 FLAIR = {'EchoTime': 0.09, 'RepetitionTime': 9.0, 'InversionTime': 2.5, 'Manufacturer': 'GE'}

@@ -1,0 +1,268 @@
+"""The app as users call it, on phantom datasets, with an engine that needs no weights."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_distclip.cli.app import main
+from bids_distclip.dataset.validate import check_dataset, find_validator
+
+FAST = (
+    '--engine', 'identity', '--bias-correction', 'none', '--skip-bids-validation', '--device', 'cpu', '--nprocs', '2'
+)
+
+
+def call(*words: object) -> list[str]:
+    return [sys.executable, '-m', 'bids_distclip', *map(str, words)]
+
+
+def app(*words: object, **options) -> subprocess.CompletedProcess:
+    """Run the app in a process of its own, as a user does."""
+    return subprocess.run(call(*words), capture_output=True, text=True, check=False, **options)
+
+
+def images(out: Path, pattern: str = '*_desc-harmonized_*.nii.gz') -> list[str]:
+    return sorted(path.name for path in out.rglob(pattern))
+
+
+def status(out: Path) -> dict:
+    newest = max((out / 'logs').glob('*/status.json'), key=lambda path: path.stat().st_mtime_ns)
+    return json.loads(newest.read_text())
+
+
+def test_a_dataset_is_harmonized_validates_and_is_not_done_again(make_dataset, tmp_path):
+    data, out, work = make_dataset(2, session='a'), tmp_path / 'out', tmp_path / 'work'
+    done = app(data, out, 'participant', 'group', *FAST, '-w', work)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == 'bids_distclip: finished, exit 0'
+    assert images(out) == [f'sub-{s}_ses-a_desc-harmonized_{c}.nii.gz' for s in ('01', '02') for c in ('T1w', 'T2w')]
+    assert images(out, '*_mask.nii.gz') == [
+        f'sub-{s}_ses-a_desc-{mask}_mask.nii.gz' for s in ('01', '02') for mask in ('brainT2w', 'brain')]
+    for name in ('sub-01.html', 'sub-02.html', 'group.html', 'group_images.tsv', 'dataset_description.json',
+                 'descriptions.tsv', 'scans.json', 'sub-01/ses-a/sub-01_ses-a_scans.tsv'):
+        assert (out / name).stat().st_size > 0, name
+    told = status(out)
+    assert (told['exit_code'], told['counts']) == (0, {'harmonized': 4})
+    assert (out / 'logs' / told['run_id'] / 'config.toml').is_file()
+    assert not list(work.rglob('*.npz'))
+    if find_validator():
+        found = check_dataset(out)
+        assert found.ran
+        assert [issue.line() for issue in (*found.errors, *found.elsewhere)] == []
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob('sub-*') if path.is_file()}
+    again = app(data, out, 'participant', *FAST, '-w', work)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert 'Nothing to do' in again.stdout
+    assert status(out)['counts'] == {'reused': 4}
+    assert {path: path.stat().st_mtime_ns for path in out.rglob('sub-*') if path.is_file()} == before
+
+
+def test_the_output_lies_on_the_grid_of_its_source_and_says_how_it_came_to_be(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+    assert app(data, out, 'participant', *FAST).returncode == 0
+    source = nib.load(data / 'sub-01/anat/sub-01_T1w.nii.gz')
+    path = out / 'sub-01/anat/sub-01_desc-harmonized_T1w.nii.gz'
+    made = nib.load(path)
+    assert made.shape == source.shape
+    assert np.array_equal(made.affine, source.affine)
+    for code in ('qform_code', 'sform_code', 'xyzt_units'):
+        assert made.header[code] == source.header[code]
+    # The identity changes nothing but the scale.
+    before, after = source.get_fdata().ravel(), made.get_fdata().ravel()
+    assert np.corrcoef(before, after)[0, 1] > 0.999
+    told = json.loads(path.with_name('sub-01_desc-harmonized_T1w.json').read_text())
+    assert told['Sources'] == ['bids:raw:sub-01/anat/sub-01_T1w.nii.gz']
+    assert told['SkullStripped'] is False
+    assert told['SpatialReference'] == 'orig'
+    block = told['Harmonization']
+    assert block['Target']['Kind'] == 'protocol'
+    assert block['SourceMetadata']['EchoTime'] == 0.003
+    assert 'EchoTime' not in told
+    assert {'Seed', 'Device', 'Versions', 'SourceSHA256', 'OutputSHA256', 'Fingerprint'} <= set(block)
+    assert gzip.decompress(path.read_bytes())[:4]
+
+
+def test_bad_images_are_told_with_their_codes_and_never_stop_the_good_ones(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(1, suffixes=('T1w', 'T2w')), tmp_path / 'out'
+    four = make_scan(data, subject='02', suffix='T1w')
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((9, 9, 9, 3)).astype(np.float32), np.eye(4)), four)
+    empty = make_scan(data, subject='03', suffix='T1w')
+    nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)), empty)
+    cut = make_scan(data, subject='01', suffix='FLAIR')
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    done = app(data, out, 'participant', *FAST)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert images(out) == ['sub-01_desc-harmonized_T1w.nii.gz', 'sub-01_desc-harmonized_T2w.nii.gz']
+    lines = [line for line in done.stdout.splitlines() if line.startswith('distclip: FAILED')]
+    assert len(lines) == 3
+    assert any(line.startswith('distclip: FAILED sub-02 (exit 65): sub-02_T1w.nii.gz') for line in lines)
+    assert any(line.startswith('distclip: FAILED sub-03 (exit 65)') for line in lines)
+    assert any(line.startswith('distclip: FAILED sub-01 (exit 74): sub-01_FLAIR.nii.gz') for line in lines)
+    assert status(out)['counts'] == {'failed': 3, 'harmonized': 2}
+    assert (out / 'sub-02.html').is_file()
+
+    alone = app(data, out, 'participant', '--participant-label', '02', '03', *FAST)
+    assert alone.returncode == 65
+
+
+def test_a_killed_run_goes_on_where_it_stopped(make_dataset, tmp_path):
+    data, out = make_dataset(4, suffixes=('T1w',)), tmp_path / 'out'
+    words = call(data, out, 'participant', *FAST, '--nprocs', '1')
+    quiet = {'stdout': subprocess.PIPE, 'stderr': subprocess.DEVNULL, 'text': True}
+    with subprocess.Popen(words, start_new_session=True, **quiet) as run:
+        deadline = time.monotonic() + 120
+        while not any(line.startswith('[1/4]') for line in run.stdout) and time.monotonic() < deadline:
+            pass
+        os.killpg(run.pid, signal.SIGKILL)
+    whole = images(out)
+    assert whole, 'nothing was written before the end'
+    for name in whole:
+        nib.load(next(out.rglob(name))).get_fdata()
+    again = app(data, out, 'participant', *FAST)
+    assert again.returncode == 0, again.stdout + again.stderr
+    counts = status(out)['counts']
+    assert counts['reused'] >= 1
+    assert sum(counts.values()) == 4
+    assert len(images(out)) == 4
+
+
+def test_another_target_or_another_source_is_done_anew(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(2, suffixes=('T1w',)), tmp_path / 'out'
+    assert app(data, out, 'participant', *FAST).returncode == 0
+    make_scan(data, subject='02', suffix='T1w', seed=99)
+    assert app(data, out, 'participant', *FAST).returncode == 0
+    assert status(out)['counts'] == {'reused': 1, 'harmonized': 1}
+    assert app(data, out, 'participant', *FAST, '--target-protocol', 'siemens-trio-mprage').returncode == 0
+    assert status(out)['counts'] == {'harmonized': 2}
+
+
+def test_a_target_image_serves_its_own_family_and_the_others_are_skipped(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(1), tmp_path / 'out'
+    target = make_scan(tmp_path / 'elsewhere', subject='t', suffix='T1w', seed=7, gain=3)
+    words = ('--engine', 'histogram', '--bias-correction', 'none', '--skip-bids-validation', '--device', 'cpu')
+    done = app(data, out, 'participant', *words, '--target-image', target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert images(out) == ['sub-01_desc-harmonized_T1w.nii.gz']
+    assert status(out)['counts'] == {'harmonized': 1, 'skipped': 1}
+    made = nib.load(out / 'sub-01/anat/sub-01_desc-harmonized_T1w.nii.gz').get_fdata()
+    mask = nib.load(out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz').get_fdata() > 0
+    wanted = nib.load(target).get_fdata()
+    source = nib.load(data / 'sub-01/anat/sub-01_T1w.nii.gz').get_fdata()
+    middle = np.median(wanted[mask])
+    assert abs(np.median(made[mask]) - middle) < 0.2 * abs(np.median(source[mask]) - middle)
+
+
+def test_another_family_is_synthesized_only_when_asked_for(make_dataset, tmp_path, capsys):
+    data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+    target = ('--target-protocol', t2_protocol())
+    assert main([str(data), str(out), 'participant', *FAST, *target]) == 64
+    assert '--synthesize' in capsys.readouterr().err
+    done = app(data, out, 'participant', *FAST, *target, '--synthesize')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert images(out, '*_desc-synthetic_*.nii.gz') == ['sub-01_desc-synthetic_T2w.nii.gz']
+
+
+def t2_protocol() -> str:
+    from bids_distclip.acquisition.protocols import default_protocol
+
+    return default_protocol('T2w').name
+
+
+def test_a_dry_run_lists_every_file_with_its_reason_and_writes_nothing(make_dataset, make_scan, tmp_path, capsys):
+    data, out = make_dataset(1), tmp_path / 'out'
+    make_scan(data, subject='01', suffix='FLAIR', sidecar=False)
+    (data / 'sub-01/anat/sub-01_UNIT1.nii.gz').write_bytes((data / 'sub-01/anat/sub-01_T1w.nii.gz').read_bytes())
+    assert main([str(data), str(out), 'participant', '--dry-run', *FAST, '-m', 'T1w', 'FLAIR']) == 0
+    told = capsys.readouterr().out
+    assert 'harmonize sub-01/anat/sub-01_T1w.nii.gz -> sub-01/anat/sub-01_desc-harmonized_T1w.nii.gz' in told
+    assert 'rejected  sub-01/anat/sub-01_T2w.nii.gz' in told
+    assert 'rejected  sub-01/anat/sub-01_UNIT1.nii.gz' in told
+    assert 'no metadata' in told
+    assert '2 to harmonize, 0 done already, 0 skipped, 2 rejected' in told
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ('words', 'code'),
+    [
+        (['--participant-label', '99'], 18), (['--session-label', 'x'], 18), (['-m', 'PDw'], 18), (['-m', 'bold'], 64),
+        (['--target-protocol', 'nonsense'], 64), (['--target-image', '/nowhere_T1w.nii.gz'], 64),
+        (['--engine', 'nonsense'], 64), (['--weights', '/nowhere', '--engine', 'distclip'], 66),
+    ],
+)
+def test_a_run_that_cannot_start_says_why_and_ends_with_its_code(make_dataset, tmp_path, words, code, capsys):
+    data = make_dataset(1, suffixes=('T1w',))
+    assert main([str(data), str(tmp_path / 'out'), 'participant', *FAST, *words]) == code
+    assert 'What to do' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('choice', 'code'), [('skip', 66), ('error', 65)])
+def test_images_without_metadata_may_be_refused(make_dataset, tmp_path, choice, code):
+    data = make_dataset(1, suffixes=('T1w',))
+    next(data.rglob('*_T1w.json')).unlink()
+    assert main([str(data), str(tmp_path / 'out'), 'participant', *FAST, '--missing-metadata', choice]) == code
+
+
+def test_a_folder_without_images_of_a_known_kind_is_no_input(make_dataset, tmp_path):
+    data = make_dataset(1, suffixes=('T1w',))
+    image = next(data.rglob('*_T1w.nii.gz'))
+    image.rename(image.with_name('sub-01_UNIT1.nii.gz'))
+    assert main([str(data), str(tmp_path / 'out'), 'participant', *FAST]) == 66
+
+
+def test_an_output_folder_that_cannot_be_made_is_told_before_anything_is_read(make_dataset, tmp_path, capsys):
+    data = make_dataset(1, suffixes=('T1w',))
+    (tmp_path / 'file').write_text('no folder')
+    assert main([str(data), str(tmp_path / 'file' / 'out'), 'participant', *FAST]) == 73
+    assert 'mount' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_validator() is None, reason='the BIDS validator is not installed')
+def test_an_invalid_dataset_is_refused_unless_validation_is_skipped(make_dataset, tmp_path, capsys):
+    data = make_dataset(1, suffixes=('T1w',))
+    (data / 'dataset_description.json').unlink()
+    fast = [word for word in FAST if word != '--skip-bids-validation']
+    assert main([str(data), str(tmp_path / 'out'), 'participant', '--dry-run', *fast]) == 16
+    assert '--skip-bids-validation' in capsys.readouterr().err
+    assert main([str(data), str(tmp_path / 'out'), 'participant', '--dry-run', *FAST]) == 0
+
+
+def test_the_group_level_says_so_where_there_is_nothing(make_dataset, tmp_path, capsys):
+    assert main([str(make_dataset(1)), str(tmp_path / 'out'), 'group']) == 0
+    assert 'nothing to gather' in capsys.readouterr().out
+
+
+def test_a_card_that_is_not_there_ends_the_run_at_once(make_dataset, tmp_path, capsys):
+    from bids_distclip.workflow.gpu import visible_cards
+
+    if visible_cards():
+        pytest.skip('this machine has a card')
+    began = time.monotonic()
+    assert main([str(make_dataset(1)), str(tmp_path / 'out'), 'participant', *FAST, '--device', 'cuda']) == 64
+    assert time.monotonic() - began < 10
+    assert '--device cpu' in capsys.readouterr().err
+
+
+def test_brain_masks_of_other_apps_are_used(make_dataset, tmp_path):
+    data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+    source = nib.load(data / 'sub-01/anat/sub-01_T1w.nii.gz')
+    mask = np.zeros(source.shape, np.uint8)
+    mask[10:25, 12:30, 12:28] = 1
+    folder = tmp_path / 'smriprep' / 'sub-01' / 'anat'
+    folder.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(mask, source.affine), folder / 'sub-01_desc-brain_mask.nii.gz')
+    assert app(data, out, 'participant', *FAST, '-d', f'smriprep={tmp_path / "smriprep"}').returncode == 0
+    written = nib.load(out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz').get_fdata()
+    assert np.array_equal(written > 0, mask > 0)

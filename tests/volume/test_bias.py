@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_distclip.volume.bias import corrected, n4_field
+
+
+def _ball():
+    axes = np.indices((48, 48, 40)) - np.array([23.5, 23.5, 19.5])[:, None, None, None]
+    radius = np.sqrt((axes**2).sum(axis=0))
+    tissue = np.where(radius < 10, 60.0, np.where(radius < 18, 100.0, 0.0))
+    return tissue, radius < 18
+
+
+def test_n4_takes_a_smooth_field_away_and_keeps_the_mean_in_the_brain():
+    tissue, brain = _ball()
+    field = np.exp(np.linspace(-0.4, 0.4, 48))[:, None, None] * np.ones_like(tissue)
+    data = (tissue * field + np.random.default_rng(0).normal(0, 1, tissue.shape)).astype(np.float32)
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    found = n4_field(data, affine=affine, mask=brain)
+    assert found.shape == data.shape
+    white = tissue == 100
+    flat = corrected(data, field=found, brain=brain)
+    assert flat[white].std() / flat[white].mean() < 0.3 * data[white].std() / data[white].mean()
+    assert flat[brain].mean() == pytest.approx(data[brain].mean(), rel=1e-4)
+    assert np.log(found[brain]).mean() == pytest.approx(0, abs=1e-3)
+
+
+def test_outside_its_mask_the_field_stays_within_the_range_inside():
+    tissue, brain = _ball()
+    data = (tissue * np.exp(np.linspace(-0.5, 0.5, 40))[None, None, :]).astype(np.float32)
+    found = n4_field(data, affine=np.diag([4.0, 4.0, 4.0, 1.0]), mask=brain, iterations=(20, 20))
+    assert found.min() >= found[brain].min()
+    assert found.max() <= found[brain].max()
+
+
+def test_the_grid_of_thick_left_handed_slices_is_kept():
+    tissue, brain = _ball()
+    data = tissue[:, :, ::4].astype(np.float32)
+    found = n4_field(data, affine=np.diag([-4.0, 4.0, 16.0, 1.0]), mask=brain[:, :, ::4], iterations=(5,))
+    assert found.shape == data.shape
+    assert np.isfinite(found).all()

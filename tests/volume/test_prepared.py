@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.errors import BadData, ReadFailed, UsageError
+from bids_distclip.volume.image import read_volume, write_volume
+from bids_distclip.volume.prepared import Prepared, prepare
+
+
+@pytest.fixture
+def volume(tmp_path):
+    axes = np.indices((30, 33, 28)) - 15
+    radius = np.sqrt((axes**2).sum(axis=0))
+    data = np.where(radius < 8, 400, np.where(radius < 13, 700, 0)) + np.arange(28) * (radius < 13)
+    image = nib.Nifti1Image(data.astype(np.int16), np.diag([-5.0, 5, 5, 1]))
+    image.header.set_xyzt_units('mm', 'sec')
+    nib.save(image, tmp_path / 'in.nii.gz')
+    return read_volume(tmp_path / 'in.nii.gz')
+
+
+@pytest.fixture
+def brain(volume):
+    axes = np.indices(volume.data.shape) - 15
+    return np.sqrt((axes**2).sum(axis=0)) < 11
+
+
+_KNOWN = Acquisition(
+    echo_time=0.003,
+    scanning_sequence=('GR', 'IR'),
+    provenance={'echo_time': 'sidecar:T1w.json'},
+    notes=('odd',),
+)
+
+
+def test_a_given_mask_is_used_and_sets_the_scale(volume, brain):
+    ready = prepare(volume, acquisition=_KNOWN, family='T1w', bias_correction='none', brain=brain)
+    np.testing.assert_array_equal(ready.brain, brain)
+    np.testing.assert_array_equal(ready.volume.data, volume.data)
+    assert ready.scale == pytest.approx(np.percentile(volume.data[brain], 99.5))
+    assert ready.head[brain].all()
+
+
+def test_n4_changes_the_image_but_not_its_mean_in_the_brain(volume, brain):
+    ready = prepare(volume, acquisition=_KNOWN, brain=brain)
+    assert not np.array_equal(ready.volume.data, volume.data)
+    assert ready.volume.data[brain].mean() == pytest.approx(volume.data[brain].mean(), rel=1e-4)
+    assert (ready.volume.data[volume.data == 0] == 0).all()
+
+
+def test_what_is_saved_comes_back_equal_and_writes_the_same_file(tmp_path, volume, brain):
+    ready = prepare(volume, acquisition=_KNOWN, family='T1w', bias_correction='none', brain=brain)
+    back = Prepared.load(ready.save(tmp_path / 'ready.npz'))
+    for name in ('brain', 'head'):
+        np.testing.assert_array_equal(getattr(back, name), getattr(ready, name))
+        assert getattr(back, name).dtype == bool
+    np.testing.assert_array_equal(back.volume.data, ready.volume.data)
+    assert (back.scale, back.family, back.acquisition) == (ready.scale, 'T1w', _KNOWN)
+    assert (back.volume.path, back.volume.notes) == (volume.path, volume.notes)
+    one, two = (write_volume(v, tmp_path / n) for v, n in ((volume, 'a.nii'), (back.volume, 'b.nii')))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_damaged_or_missing_file_says_to_run_again(tmp_path, volume, brain):
+    path = prepare(volume, acquisition=_KNOWN, bias_correction='none', brain=brain).save(tmp_path / 'r.npz')
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ReadFailed, match='run the same command again'):
+        Prepared.load(path)
+    with pytest.raises(ReadFailed):
+        Prepared.load(tmp_path / 'absent.npz')
+
+
+def test_a_mask_on_another_grid_or_without_a_brain_is_refused(volume, brain):
+    for wrong in (brain[:-1], np.zeros_like(brain)):
+        with pytest.raises(BadData, match='brain mask'):
+            prepare(volume, acquisition=_KNOWN, brain=wrong)
+
+
+def test_an_unknown_bias_correction_is_a_usage_error(volume, brain):
+    with pytest.raises(UsageError, match='n4, none'):
+        prepare(volume, acquisition=_KNOWN, brain=brain, bias_correction='sn3')

@@ -1,0 +1,63 @@
+"""What happens to the other steps when the system kills a worker, and how steps share a card."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from nipype import config
+from nipype.interfaces.utility import Function
+from nipype.pipeline import engine as pe
+
+from bids_distclip.workflow.plugin import SurvivingMultiProc
+
+
+@pytest.fixture
+def run_graph(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.update_config({'execution': {'poll_sleep_duration': 0.1, 'crashdump_dir': str(tmp_path)}})
+
+    def run(graph: pe.Workflow, **extra) -> None:
+        plugin_args = {'n_procs': 2, 'memory_gb': 4, 'mp_context': 'forkserver', 'n_gpu_procs': 1, **extra}
+        graph.run(plugin=SurvivingMultiProc(plugin_args=plugin_args), plugin_args=plugin_args)
+
+    return run
+
+
+def test_a_killed_worker_fails_its_own_step_and_the_rest_goes_on(tmp_path, run_graph):
+    graph = pe.Workflow(name='w', base_dir=str(tmp_path))
+    killed = pe.Node(Function(['x'], ['y'], _die), name='killed', n_procs=2)
+    killed.inputs.x = 1
+    first = pe.Node(Function(['path'], ['path'], _touch), name='first', n_procs=2)
+    then = pe.Node(Function(['path'], ['path'], _touch_beside), name='then', n_procs=2)
+    first.inputs.path = str(tmp_path / 'done')
+    graph.connect(first, 'path', then, 'path')
+    graph.add_nodes([killed])
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match='worker process ended'):
+        run_graph(graph)
+    assert time.monotonic() - began < 120
+    assert (tmp_path / 'done').exists()
+    assert (tmp_path / 'done.then').exists()
+
+
+def _die(x):
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def _touch(path):
+    from pathlib import Path
+
+    Path(path).touch()
+    return path
+
+
+def _touch_beside(path):
+    from pathlib import Path
+
+    Path(path + '.then').touch()
+    return path
