@@ -51,7 +51,7 @@ class Acquisition:
 
     def without(self, *names: str) -> Acquisition:
         """Return a copy in which the named fields are not known."""
-        empty = {n: () if n in ('scanning_sequence', 'sequence_variant') else None for n in names}
+        empty: dict[str, Any] = {n: () if n in ('scanning_sequence', 'sequence_variant') else None for n in names}
         return replace(self, **empty)
 
     def to_dict(self) -> dict[str, Any]:

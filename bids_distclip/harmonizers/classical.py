@@ -59,7 +59,7 @@ class Nyul:
         model = NyulNormalizer(output_min_value=low, output_max_value=high)
         image = NumpyImageAdapter(reference)
         model.fit_population([image], [NumpyImageAdapter(np.ones_like(reference))])
-        landmarks = np.percentile(_brain_values(source), model.percentiles)
+        landmarks = np.percentile(_brain_values(source), np.asarray(model.percentiles, dtype=float))
         return _answer(
             self.name,
             _mapping(landmarks, np.asarray(model.standard_scale)),
@@ -121,7 +121,7 @@ def _white_matter(image: Prepared, *, family: str | None = None) -> tuple[float,
         what = f'WhiteStripe finds no white matter ({error}).'
         cure = 'Take another engine, or check the brain mask.'
         raise BadData(what, file=image.volume.path, cure=cure) from error
-    return float(model.mean), float(model.std)
+    return float(model.mean or 0.0), float(model.std or 0.0)
 
 
 def _mapping(old: np.ndarray, new: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

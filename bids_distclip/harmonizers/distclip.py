@@ -64,8 +64,10 @@ class DistClip:
         import torch
 
         from bids_distclip.networks.inference import best_precision, run_plane
+        from bids_distclip.networks.memory import keep_freed_memory
         from bids_distclip.networks.weights import load_trained
 
+        keep_freed_memory()
         began = time.monotonic()
         precision = best_precision(self.device) if self.precision == 'auto' else self.precision
         trained = load_trained(self.weights, device=self.device)

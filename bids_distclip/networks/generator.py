@@ -16,13 +16,14 @@ from bids_distclip.networks.unet import AnatomyMapper, ConvBlock
 class GeneratorOptions:
     """Sizes and ablations of a generator; ``variant`` is one of :data:`bids_distclip.networks.ast.VARIANTS`.
 
-    ``channels`` of β are three physical and the rest free; ``physical=False`` is the released form (one free channel).
+    ``channels`` of β are three physical and the rest free (none by default: what is left free carries the source's
+    contrast past the style); ``physical=False`` is the released form (one free channel).
     ``mapper_style`` tells the mapper the source's style.
     """
 
     mapper: tuple[int, ...] = (16, 32, 64, 128, 160)
-    decoder: tuple[int, ...] = (16, 32, 64, 96)
-    channels: int = 8
+    decoder: tuple[int, ...] = (16, 24, 48)
+    channels: int = 3
     style: int = 512
     variant: str = 'ast'
     physical: bool = True
@@ -42,7 +43,7 @@ class GeneratorOptions:
 PRESETS = {
     'tiny': GeneratorOptions(),
     'small': GeneratorOptions(mapper=(24, 48, 96, 192, 320), decoder=(24, 48, 96, 192, 320)),
-    'full': GeneratorOptions(mapper=(48, 96, 192, 320, 512), decoder=(48, 96, 192, 320, 512), channels=8),
+    'full': GeneratorOptions(mapper=(48, 96, 192, 320, 512), decoder=(48, 96, 192, 320, 512)),
 }
 
 
@@ -89,6 +90,11 @@ class StyleFusionDecoder(nn.Module):
         return self.out(point)
 
 
+def _widened(theta: Tensor) -> Tensor:
+    """Return unit vectors with coordinates of order one: linear layers would hardly notice them else."""
+    return theta * theta.shape[-1] ** 0.5
+
+
 class Generator(nn.Module):
     """Anatomy Mapper and Style Fusion Decoder.
 
@@ -110,11 +116,11 @@ class Generator(nn.Module):
 
     def anatomy(self, x: Tensor, source: Tensor) -> Tensor:
         """Return β ``(B, channels, H, W)`` of slices ``(B, 1, H, W)`` in the style ``source`` ``(B, 512)``."""
-        return self.mapper(x, source if self.options.mapper_style else None)
+        return self.mapper(x, _widened(source) if self.options.mapper_style else None)
 
     def render(self, beta: Tensor, target: Tensor) -> Tensor:
         """Return β rendered in the style ``target``, ``(B, 1, H, W)``."""
-        return self.decoder(beta, target)
+        return self.decoder(beta, _widened(target))
 
     def harmonize(self, x: Tensor, source: Tensor, target: Tensor, *, residual: bool) -> Tensor:
         """Return slices ``(B, 1, H, W)`` in the target's style; ``residual`` for one and the same contrast family."""

@@ -39,7 +39,7 @@ def alignment(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(norms > _TINY, inner**2 / np.maximum(norms, _TINY), 0.0)
 
 
-def box(mask: np.ndarray, *, margin: int = 4) -> tuple[slice, slice, slice]:
+def box(mask: np.ndarray, *, margin: int = 4) -> tuple[slice, ...]:
     """Return the smallest box around a mask, widened by ``margin`` voxels; the whole grid if it is empty."""
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found:

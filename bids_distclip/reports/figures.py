@@ -74,7 +74,8 @@ def _frame(image: Prepared, *, beside: Prepared | None) -> Frame:
     if beside is None:
         return own
     other = frame(beside.volume.affine, brain=beside.brain, head=beside.head)
-    return replace(own, extent=tuple(max(pair) for pair in zip(own.extent, other.extent, strict=True)))
+    x, y, z = (max(pair) for pair in zip(own.extent, other.extent, strict=True))
+    return replace(own, extent=(x, y, z))
 
 
 def _picture(shown: Frame, *, data: np.ndarray, text: str) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -70,7 +71,7 @@ def frame(affine: np.ndarray, *, brain: np.ndarray, head: np.ndarray) -> Frame:
     ]
     return Frame(
         turn=turn,
-        spacing=tuple(float(s) for s in spacing),
+        spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
         centre=tuple((low + high) / 2),
         extent=tuple(high - low),
         cuts=tuple(tuple(row) for row in cuts),
@@ -103,7 +104,7 @@ class Mosaic:
         self.figure = Figure(figsize=(WIDTH / DPI, self.height / DPI), dpi=DPI, facecolor=ground)
         FigureCanvasAgg(self.figure)
         self.axes: list[list[Axes]] = []
-        top = self.height - GAP
+        top: float = self.height - GAP
         for (_, (right, _), *_), tall in zip(PLANES, heights, strict=True):
             wide = self.extent[right] * self.scale
             lefts = [GAP + column * (slot + GAP) + (slot - wide) / 2 for column in range(len(CUTS))]
@@ -113,7 +114,7 @@ class Mosaic:
             self._label(row, plane=plane)
 
     def _axes(self, left: float, *, bottom: float, wide: float, tall: float) -> Axes:
-        place = [left / WIDTH, bottom / self.height, wide / WIDTH, tall / self.height]
+        place = (left / WIDTH, bottom / self.height, wide / WIDTH, tall / self.height)
         axes = self.figure.add_axes(place, facecolor=self.ground)
         axes.set_axis_off()
         return axes
@@ -121,7 +122,7 @@ class Mosaic:
     def _label(self, row: list[Axes], *, plane: tuple) -> None:
         name, (right, up), through, edges, letter = plane
         halo = [withStroke(linewidth=2.5, foreground=self.ground)]
-        style = {'color': self.ink, 'fontsize': 12.5, 'parse_math': False, 'path_effects': halo}
+        style: dict[str, Any] = {'color': self.ink, 'fontsize': 12.5, 'parse_math': False, 'path_effects': halo}
         for number, axes in enumerate(row):
             half = self.extent[right] / 2, self.extent[up] / 2
             axes.set(xlim=(-half[0], half[0]), ylim=(-half[1], half[1]))
@@ -148,14 +149,12 @@ class Mosaic:
                     origin='lower',
                 )
 
-    def _tiles(self, data: np.ndarray) -> Iterator[tuple[Axes, np.ndarray, list[float]]]:
+    def _tiles(self, data: np.ndarray) -> Iterator[tuple[Axes, np.ndarray, tuple[float, float, float, float]]]:
         turned = self.frame.turned(data)
         for row, (_, (right, up), through, *_) in zip(self.axes, PLANES, strict=True):
-            extent = [
-                voxels * self.frame.spacing[a] - self.frame.centre[a]
-                for a in (right, up)
-                for voxels in (0, turned.shape[a])
-            ]
+            low, high = ([n * self.frame.spacing[a] - self.frame.centre[a] for a, n in ends]
+                         for ends in (((right, 0), (up, 0)), ((right, turned.shape[right]), (up, turned.shape[up]))))
+            extent = (low[0], high[0], low[1], high[1])
             for axes, cut in zip(row, self.frame.cuts[through], strict=True):
                 limits = axes.get_xlim(), axes.get_ylim()
                 yield axes, turned[(slice(None),) * through + (cut,)].T, extent
@@ -163,7 +162,7 @@ class Mosaic:
 
     def legend(self, text: str, *, colours: str | None = None, limits: tuple[float, float] = (0, 1)) -> None:
         """Write what is shown below the slices, with its colour scale and a bar of 50 mm."""
-        style = {'color': self.ink, 'fontsize': 13, 'va': 'center', 'parse_math': False}
+        style: dict[str, Any] = {'color': self.ink, 'fontsize': 13, 'va': 'center', 'parse_math': False}
         self.figure.text(GAP / WIDTH, 34 / self.height, text, **style)
         bar = 50 * self.scale
         base = self._axes(WIDTH - GAP - bar, bottom=14, wide=bar, tall=20)

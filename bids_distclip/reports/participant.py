@@ -36,12 +36,12 @@ def build_page(
     dictionaries; figures are looked for in the folders ``figures`` of that subject. Written to ``out``, by
     default ``OUT/sub-XX.html``. What a record lacks the page calls missing.
     """
-    records = [r.to_dict() if isinstance(r, ImageRecord) else r for r in records]
+    known: list[Mapping[str, Any]] = [r.to_dict() if isinstance(r, ImageRecord) else r for r in records]
     label = subject.removeprefix('sub-')
     name = f'sub-{re.sub("[^A-Za-z0-9+]", "", label) or "unknown"}'
     folders = sorted((output_dir / name).glob(f'**/{FOLDER}'))
-    images = [_image(record, number=i, folders=folders) for i, record in enumerate(records, start=1)]
-    sentences, references = methods_text(records)
+    images = [_image(record, number=i, folders=folders) for i, record in enumerate(known, start=1)]
+    sentences, references = methods_text(known)
     text = render(
         'participant.html',
         script='viewer.js',
@@ -171,7 +171,7 @@ def _numbers(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
 def _judge(entry: Mapping[str, Any]) -> str:
     """Say what a comparison with the source decides; nothing where only an invented limit could."""
     value, before = entry.get('value'), entry.get('before')
-    if entry.get('better') != 'lower' or not all(isinstance(n, (int, float)) for n in (value, before)):
+    if entry.get('better') != 'lower' or not isinstance(value, (int, float)) or not isinstance(before, (int, float)):
         return ''
     if abs(value - before) <= 0.01 * abs(before):
         return 'as in the source'

@@ -31,7 +31,8 @@ class Spread:
     @property
     def variation(self) -> tuple[float, float]:
         """Return the coefficients of variation, sd / mean, before and after; nan where the mean is 0."""
-        return tuple(s / m if m else float('nan') for s, m in zip(self.sd, self.mean, strict=True))
+        before, after = (s / m if m else float('nan') for s, m in zip(self.sd, self.mean, strict=True))
+        return before, after
 
 
 def spreads(records: Iterable[Mapping[str, Any]]) -> list[Spread]:
@@ -90,9 +91,9 @@ def _groups(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[
 
 
 def _spread(values: Sequence[tuple], *, family: str, target: str, tissue: str) -> Spread:
-    columns = list(zip(*values, strict=True))
-    mean, sd = (tuple(f(column) for column in columns) for f in (statistics.fmean, statistics.stdev))
-    return Spread(family, target, tissue, len(values), mean, sd)
+    before, after = (list(column) for column in zip(*values, strict=True))
+    mean = statistics.fmean(before), statistics.fmean(after)
+    return Spread(family, target, tissue, len(values), mean, (statistics.stdev(before), statistics.stdev(after)))
 
 
 def _ratio(pairs: Mapping[str, Sequence[tuple]]) -> float:

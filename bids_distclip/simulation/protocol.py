@@ -79,6 +79,7 @@ class Protocol:
             train=self.train,
             inversion=self.inversion,
             mt_weight=self.mt_weight,
+            pedestal=0.25 if self.family == 'T1w' else None,
         )
 
 

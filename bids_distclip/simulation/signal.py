@@ -92,11 +92,17 @@ def inversion_recovery(
     train: float,
     inversion: float = 0.98,
     mt_weight: float = 0.0,
+    pedestal: float | None = None,
 ) -> Tensor:
-    """Return the magnitude of an inversion-recovery turbo spin echo, as T2-FLAIR (Hajnal 1992; Rydberg 1994)."""
+    """Return the magnitude of an inversion-recovery turbo spin echo, as T2-FLAIR (Hajnal 1992; Rydberg 1994).
+
+    With a ``pedestal`` the reconstruction is phase-sensitive, as of T1-weighted inversion recovery: what is still
+    inverted stays dark, and the pedestal lifts it above zero (Borrello 1990).
+    """
     recovered = 1 - torch.exp(-max(tr - train, 1e-2) / tissue.t1)
     longitudinal = 1 - (1 + inversion * recovered) * torch.exp(-ti / tissue.t1)
-    return _transfer(tissue, mt_weight) * longitudinal.abs() * torch.exp(-te / tissue.t2)
+    seen = longitudinal.abs() if pedestal is None else (longitudinal + pedestal).clamp(min=0)
+    return _transfer(tissue, mt_weight) * seen * torch.exp(-te / tissue.t2)
 
 
 def nulling_time(t1: float, *, tr: float, train: float = 0.0, inversion: float = 1.0) -> float:

@@ -126,11 +126,11 @@ def render_slice(
         ideal = limit_resolution(ideal, keep=resolution[0], window=resolution[1]).clamp(min=0)
         clean.append(ideal * keep)
         noisy.append(apply_effects(ideal, effect) * keep if effect is not None else clean[-1])
-    physical, present = _physical_maps(sampled[max(sampled)].tissue, pool)
+    physical, present = _physical_maps(sampled[max(sampled)].tissue, pool, keep)
     return Slice(
         clean=torch.stack(clean),
         noisy=torch.stack(noisy),
-        physical=physical * keep,
+        physical=physical,
         brain=brain * keep,
         head=(present > 0.05).float() * keep,
         lesion=lesion * keep,
@@ -138,8 +138,8 @@ def render_slice(
     )
 
 
-def _physical_maps(tissue: Tissue, pool) -> tuple[Tensor, Tensor]:
-    present = pool(tissue.pd)
+def _physical_maps(tissue: Tissue, pool, keep: Tensor) -> tuple[Tensor, Tensor]:
+    present = pool(tissue.pd) * keep
     weight = present.clamp(min=1e-3)
     log_t1 = pool(tissue.pd * tissue.t1.log()) / weight
     log_t2 = pool(tissue.pd * tissue.t2.log()) / weight

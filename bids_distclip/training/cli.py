@@ -31,6 +31,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--clip', type=Path, help='mrclip.safetensors whose styles the generator learns (distclip only)'
     )
+    parser.add_argument('--init', type=Path, help='distclip.safetensors to start from (fine-tuning)')
     parser.add_argument(
         '--guidance',
         choices=('both', 'image', 'text'),
@@ -83,7 +84,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 def _train_generator(args: argparse.Namespace, common: dict) -> dict:
     from bids_distclip.errors import UsageError
-    from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip
+    from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip, load_generator
     from bids_distclip.training.distclip import train_distclip
 
     path = args.clip or DEFAULT / CLIP
@@ -106,6 +107,7 @@ def _train_generator(args: argparse.Namespace, common: dict) -> dict:
         lesions=not args.no_lesions,
         texture=not args.no_texture,
         tune_clip=not args.freeze_clip,
+        init=load_generator(args.init) if args.init else None,
         **common,
     )
 

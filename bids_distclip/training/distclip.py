@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bids_distclip.acquisition.prompt import prompt
 from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.simulation.anatomy import read_anatomies
-from bids_distclip.simulation.signature import signature
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_loop
 from bids_distclip.training.losses import gradient_l1, patch_contrast, structure_loss, weighted_l1
@@ -27,22 +27,23 @@ from bids_distclip.training.prompts import training_prompt
 class Weights:
     """How much each loss counts. ``physical`` is ignored where β is free; ``contrast`` is InfoNCE, only there."""
 
-    physical: float = 0.5
+    physical: float = 1.5
     consistency: float = 0.1
     contrast: float = 0.3
-    cross: float = 2.0
-    identity: float = 1.0
+    cross: float = 1.5
+    identity: float = 2.0
     residual: float = 2.0
     gradient: float = 1.0
     structure: float = 0.2
-    read: float = 0.5
+    read: float = 1.0
 
 
 class DistClipTask(nn.Module):
     """The generator with its MR-CLIP; calling ``losses`` on a batch gives the terms.
 
-    With ``tune_clip`` the towers go on learning, at the generator's wish and held by their own read-out loss; the
-    statistics of their batch norms stay as they are.
+    With ``tune_clip`` the image tower goes on learning, at the generator's wish, towards what the text tower says of
+    the same acquisition. The text tower stays as it is (two towers that only have to agree would agree on one point),
+    and so do the statistics of batch norms.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class DistClipTask(nn.Module):
         super().__init__()
         self.generator = Generator(options)
         self.weights, self.guidance, self.tune_clip = weights, guidance, tune_clip
-        self.clip = clip.eval().requires_grad_(tune_clip)
+        self.clip = clip.eval().requires_grad_(False)
+        self.clip.towers.visual.requires_grad_(tune_clip)
 
     def train(self, mode: bool = True) -> DistClipTask:
         """Set the generator's mode; the towers stay in evaluation mode."""
@@ -72,40 +74,28 @@ class DistClipTask(nn.Module):
         with torch.autocast(device.type, torch.bfloat16):
             theta, read = self._styles(batch, rng, device)
             x, clean = batch.noisy.to(device), batch.clean.to(device)
-            outputs = self._outputs(x, theta)
+            outputs = self._outputs(x, theta, batch.physical.to(device))
         terms = self._terms(batch, x.float(), clean, {k: v.float() for k, v in outputs.items()})
         return terms | ({'read': self.weights.read * read} if self.tune_clip else {})
 
     def _styles(self, batch: Batch, rng: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return θ ``(S, 2, 512)``: of the prompt, or of an image with that protocol, preferably of another head.
 
-        Second comes the towers' own loss: what they tell of the physics, and how near image and prompt are.
+        Second comes the image tower's own loss: how far image and full prompt are apart.
         """
         clip, (slices, count) = self.clip, batch.noisy.shape[:2]
+        rows = [(p, plane) for row, plane in zip(batch.protocols, batch.planes, strict=True) for p in row]
+        with torch.no_grad():
+            prompts = [training_prompt(p.acquisition, rng, family=p.family, plane=plane) for p, plane in rows]
+            told = clip.encode_text(prompts)
+            whole = clip.encode_text([prompt(replace(p.acquisition, suffix=p.family), plane='NONE') for p, _ in rows])
         with torch.set_grad_enabled(self.tune_clip):
-            fitted = torch.cat(
-                [
-                    fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)
-                    for images, pixel in zip(batch.noisy, batch.pixels, strict=False)
-                ]
-            )
-            seen = clip.encode_image(fitted)
-            told = clip.encode_text(
-                [
-                    training_prompt(p.acquisition, rng, family=p.family, plane=plane)
-                    for row, plane in zip(batch.protocols, batch.planes, strict=False)
-                    for p in row
-                ]
-            )
-            truth = torch.stack(
-                [
-                    signature(p, scale=float(scale))
-                    for row, scales in zip(batch.protocols, batch.scales, strict=False)
-                    for p, scale in zip(row, scales, strict=False)
-                ]
-            ).to(device)
-            physics = [F.smooth_l1_loss(clip.read_out(t).float(), truth, beta=0.1) for t in (seen, told)]
-            read = physics[0] + physics[1] + (1 - F.cosine_similarity(seen.float(), told.float())).mean()
+            fitted = [
+                fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)
+                for images, pixel in zip(batch.noisy, batch.pixels, strict=True)
+            ]
+            seen = clip.encode_image(torch.cat(fitted))
+        read = (1 - F.cosine_similarity(seen.float(), whole.float())).mean()
         seen, told = seen.reshape(slices, count, -1), told.reshape(slices, count, -1)
         return torch.stack(
             [torch.stack([self._guide(batch, s, p, seen, told, rng) for p in range(count)]) for s in range(slices)]
@@ -121,45 +111,54 @@ class DistClipTask(nn.Module):
         i, j = others[rng.integers(len(others))] if others and rng.random() < 0.7 else (s, p)
         return seen[i, j]
 
-    def _outputs(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
-        """Return β ``(S, 2, C, H, W)`` and ``rendered`` ``(S, 2, 2, H, W)``: [slice, from, to]."""
+    def _outputs(self, x: Tensor, theta: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Return β ``(S, 2, C, H, W)`` and the renderings ``own`` and ``cross`` ``(2S, 1, H, W)``.
+
+        Where β is nothing but the physical maps, the decoder is taught with the true maps: ``own`` then is what it
+        makes of them, and mapper and decoder need not wait for each other.
+        """
         slices, count, height, width = x.shape
-        flat = theta.flatten(0, 1)
-        beta = self.generator.anatomy(x.flatten(0, 1)[:, None], flat)
-        target = theta[:, None].expand(slices, count, count, -1).flatten(0, 2)
-        twice = beta.repeat_interleave(count, 0)
-        rendered = self.generator.render(twice, target).reshape(slices, count, count, height, width)
-        return {'beta': beta.reshape(slices, count, -1, height, width), 'rendered': rendered}
+        beta = self.generator.anatomy(x.flatten(0, 1)[:, None], theta.flatten(0, 1))
+        beta = beta.reshape(slices, count, -1, height, width)
+        first, second = beta[:, 0], beta[:, 1]
+        base = [truth, truth] if self.taught else [first, second]
+        own, cross = self.generator.render(
+            torch.cat([*base, first, second]), torch.cat([theta[:, 0], theta[:, 1], theta[:, 1], theta[:, 0]])
+        ).chunk(2)
+        return {'beta': beta, 'own': own, 'cross': cross}
+
+    @property
+    def taught(self) -> bool:
+        """Tell whether the decoder learns from true maps."""
+        return self.generator.options.physical and self.generator.options.channels == 3
 
     def _terms(self, batch: Batch, x: Tensor, clean: Tensor, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        w, beta, rendered = self.weights, outputs['beta'], outputs['rendered']
-        head, brain, lesion = (getattr(batch, n).to(x.device) for n in ('head', 'brain', 'lesion'))
-        place = (0.05 + 0.25 * head + 0.7 * brain + 2.0 * lesion)[:, None]
-        cross = torch.cat([rendered[:, 0, 1], rendered[:, 1, 0]])[:, None]
+        w, beta, own, cross = self.weights, outputs['beta'], outputs['own'], outputs['cross']
+        head, brain, lesion = (getattr(batch, n).to(x.device)[:, None] for n in ('head', 'brain', 'lesion'))
+        place = (0.05 + 0.25 * head + 0.7 * brain + 2.0 * lesion).repeat(2, 1, 1, 1)
         other = torch.cat([clean[:, 1], clean[:, 0]])[:, None]
-        own = torch.cat([rendered[:, 0, 0], rendered[:, 1, 1]])[:, None]
-        self_clean = torch.cat([clean[:, 0], clean[:, 1]])[:, None]
-        source = torch.cat([x[:, 0], x[:, 1]])[:, None]
-        places = torch.cat([place, place])
-        alike = torch.tensor([a.family == b.family for a, b in batch.protocols] * 2, device=x.device)[
-            :, None, None, None
-        ]
+        same = torch.cat([clean[:, 0], clean[:, 1]])[:, None]
         terms = {
-            'cross': w.cross * weighted_l1(cross, other, places),
-            'identity': w.identity * weighted_l1(own, self_clean, places),
-            'residual': w.residual * weighted_l1(source + cross - own, other, places * alike),
+            'cross': w.cross * weighted_l1(cross, other, place),
+            'identity': w.identity * weighted_l1(own, same, place),
             'gradient': w.gradient
-            * gradient_l1(torch.cat([cross, own]), torch.cat([other, self_clean]), torch.cat([places, places])),
+            * gradient_l1(torch.cat([cross, own]), torch.cat([other, same]), place.repeat(2, 1, 1, 1)),
             'structure': w.structure * structure_loss(cross, other),
-            'consistency': w.consistency * weighted_l1(beta[:, 0], beta[:, 1], place),
+            'consistency': w.consistency * weighted_l1(beta[:, 0], beta[:, 1], place[: len(x)]),
         }
+        if not self.taught:
+            alike = torch.tensor([a.family == b.family for a, b in batch.protocols] * 2, device=x.device)
+            source = torch.cat([x[:, 0], x[:, 1]])[:, None]
+            terms['residual'] = w.residual * weighted_l1(
+                source + cross - own, other, place * alike[:, None, None, None]
+            )
         if self.generator.options.physical:
             truth = batch.physical.to(x.device)
-            inside = (0.2 * head + 0.8 * brain + 2.0 * lesion)[:, None]
+            inside = 0.05 + 0.2 * head + 0.75 * brain + 2.0 * lesion
             errors = [weighted_l1(beta[:, p, :3], truth, inside) for p in range(2)]
             terms['physical'] = 0.5 * w.physical * (errors[0] + errors[1])
         else:
-            terms['contrast'] = w.contrast * patch_contrast(beta[:, 0], beta[:, 1], brain[:, None])
+            terms['contrast'] = w.contrast * patch_contrast(beta[:, 0], beta[:, 1], brain)
         with torch.no_grad():
             mse = ((cross - other).clamp(-1, 1) ** 2).mean((1, 2, 3))
             terms['_psnr'] = (-10 * torch.log10(mse + 1e-8)).mean()
@@ -178,7 +177,7 @@ def train_distclip(
     workers: int = 1,
     seed: int = 0,
     slices: int = 4,
-    size: int = 144,
+    size: int = 128,
     learning_rate: float = 1.5e-3,
     guidance: str = 'both',
     weights: Weights | None = None,
@@ -186,6 +185,7 @@ def train_distclip(
     lesions: bool = True,
     texture: bool = True,
     tune_clip: bool = True,
+    init: Generator | None = None,
 ) -> dict[str, Any]:
     """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
     torch.manual_seed(seed)
@@ -193,14 +193,16 @@ def train_distclip(
     task = DistClipTask(
         chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip
     ).to(device)
+    if init is not None:
+        task.generator.load_state_dict(init.state_dict())
     anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
     stream = StreamOptions(
         slices=slices,
         protocols=2,
         size=size,
-        pixel=(0.9, 1.35),
+        pixel=(0.95, 1.45),
         pool=slices + 1,
-        same_family=0.5,
+        same_family=0.4,
         lesions=lesions,
         texture=texture,
         seed=seed + 1,

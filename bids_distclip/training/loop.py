@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from bids_distclip.networks.memory import keep_freed_memory
 from bids_distclip.training.checkpoint import load_state, save_state
 
 
@@ -40,6 +41,7 @@ def run_loop(
     summed. Batch *i* is ``data[i]``, so that a resumed run sees what an unbroken one would have seen. The learning
     rate warms up linearly and falls as a cosine to 2 % at ``steps``. A running average of the weights is kept.
     """
+    keep_freed_memory()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-2)
     average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}

@@ -113,13 +113,13 @@ def _placed(volume: Volume, template: Template) -> tuple[np.ndarray, np.ndarray,
 def refined(image: np.ndarray, *, prior: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Move the edge of a prior mask to where the image has it; return a soft mask on the same 2 mm grid.
 
-    Inside and around the prior, intensity histograms are learned; each voxel weighs them against its
+    Deep inside and around the prior, intensity histograms are learned; each voxel weighs them against its
     distance from the prior's edge and against its neighbours (mean field of a Markov random field).
     """
     distance = _signed_distance(prior)
     near = np.abs(distance) < 20
     around = seen & (distance > 2) & (distance < 14)
-    evidence = _evidence(image, inside=seen & (distance < -4), outside=around)
+    evidence = _evidence(image, inside=seen & (distance < -8), outside=around)
     evidence[~seen] = 0
     base = -distance / _SOFTNESS + _EVIDENCE * evidence
     belief = expit(base)

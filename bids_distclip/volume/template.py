@@ -68,6 +68,7 @@ def _from_nilearn() -> Template:
             image = nib.load(path)
             data = image.get_fdata(dtype=np.float32)
             mask = ndi.binary_fill_holes(ndi.binary_closing(data > 0, iterations=2))
+            data = np.where(mask, data, np.float32(0))
             return Template(t1=data, brain=mask, affine=image.affine, name='MNI152NLin2009aSym')
     raise ReadFailed(
         'There is no template to find the brain with.',

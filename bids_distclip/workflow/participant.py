@@ -19,7 +19,7 @@ from bids_distclip.workflow.nodes import Harmonize, Prepare, PrepareTarget, Repo
 BASE_GB, TORCH_GB = 0.3, 0.9
 
 #: Bytes a step holds per voxel of an image at its peak.
-PREPARE_BYTES, HARMONIZE_BYTES, WRITE_BYTES = 60, 70, 40
+PREPARE_BYTES, HARMONIZE_BYTES, WRITE_BYTES = 50, 70, 60
 
 
 def build_graph(run: Run, *, jobs: Sequence[Job], threads: int) -> pe.Workflow:

@@ -1,0 +1,102 @@
+"""What a run would do with each image, and when an output counts as done."""
+
+from __future__ import annotations
+
+import pytest
+
+from bids_distclip.dataset.inputs import find_scans
+from bids_distclip.errors import BadData, NoInput, UsageError
+from bids_distclip.settings import make_settings
+from bids_distclip.workflow.plan import Plan, fingerprint, make_plan
+from bids_distclip.workflow.targets import resolve_targets
+
+MPRAGE = 'siemens-trio-mprage'
+
+
+def plan_of(data, out, *, weights: str | None = 'w', **given) -> Plan:
+    settings = make_settings({}, bids_dir=data, output_dir=out, **given)
+    return make_plan(find_scans(data), settings=settings, targets=resolve_targets(settings), weights_sha256=weights)
+
+
+def test_every_image_of_a_dataset_aims_at_the_protocol_of_its_family(make_dataset, tmp_path):
+    plan = plan_of(make_dataset(1), tmp_path / 'out')
+    assert [(job.suffix, job.state, job.desc) for job in plan.jobs] == [
+        ('T1w', 'process', 'harmonized'), ('T2w', 'process', 'harmonized')]
+    assert [job.output for job in plan.jobs] == [
+        'sub-01/anat/sub-01_desc-harmonized_T1w.nii.gz', 'sub-01/anat/sub-01_desc-harmonized_T2w.nii.gz']
+    assert plan.jobs[0].mask_output != plan.jobs[1].mask_output
+    assert plan.jobs[0].spread_output != plan.jobs[1].spread_output
+
+
+def test_an_image_of_another_family_is_skipped_with_its_reason(make_dataset, tmp_path):
+    plan = plan_of(make_dataset(1), tmp_path / 'out', target_protocol=(MPRAGE,))
+    assert [job.state for job in plan.jobs] == ['process', 'skip']
+    assert '--synthesize' in plan.jobs[1].reason
+    plan.check()
+
+
+def test_when_no_image_has_a_target_the_plan_is_refused(make_dataset, tmp_path):
+    plan = plan_of(make_dataset(1, suffixes=('T2w',)), tmp_path / 'out', target_protocol=(MPRAGE,))
+    with pytest.raises(UsageError, match='--synthesize'):
+        plan.check()
+
+
+def test_synthesis_takes_the_suffix_of_the_target_and_never_overwrites_another_image(make_dataset, make_scan, tmp_path):
+    data = make_dataset(1, suffixes=('T2w',))
+    make_scan(data, subject='01', suffix='FLAIR', sidecar=False)
+    plan = plan_of(data, tmp_path / 'out', target_protocol=(MPRAGE,), synthesize=True)
+    states = {job.suffix: (job.state, job.output) for job in plan.jobs}
+    assert states['FLAIR'] == ('process', 'sub-01/anat/sub-01_desc-synthetic_T1w.nii.gz')
+    assert states['T2w'] == ('skip', None)
+
+
+def test_an_image_whose_physics_contradict_its_name_is_aimed_by_its_physics_and_says_so(make_dataset, tmp_path):
+    data = make_dataset(1, suffixes=('T2w',))
+    (data / 'sub-01/anat/sub-01_T2w.json').write_text(
+        '{"EchoTime": 0.12, "RepetitionTime": 9.0, "InversionTime": 2.5, "ScanningSequence": "SE\\\\IR"}')
+    (job,) = plan_of(data, tmp_path / 'out').jobs
+    assert job.family == 'FLAIR'
+    assert job.warnings
+    assert job.out_suffix == 'T2w'
+
+
+@pytest.mark.parametrize('choice', ['warn', 'skip', 'error'])
+def test_an_image_without_metadata_is_treated_as_asked(make_dataset, tmp_path, choice):
+    data = make_dataset(1, suffixes=('T1w',))
+    next(data.rglob('*_T1w.json')).unlink()
+    if choice == 'error':
+        with pytest.raises(BadData):
+            plan_of(data, tmp_path / 'out', missing_metadata=choice)
+        return
+    plan = plan_of(data, tmp_path / 'out', missing_metadata=choice)
+    assert plan.jobs[0].state == {'warn': 'process', 'skip': 'skip'}[choice]
+    if choice == 'warn':
+        assert plan.jobs[0].warnings
+    else:
+        with pytest.raises(NoInput):
+            plan.check()
+
+
+def test_the_fingerprint_changes_with_what_decides_the_output_and_with_nothing_else(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+
+    def mark(**given) -> str:
+        return plan_of(data, out, **given).jobs[0].fingerprint
+
+    first = mark()
+    assert first == mark(device='cpu', nprocs=1, mem_gb=3.0, work_dir=tmp_path, verbose=2)
+    others = [mark(weights='v'), mark(bias_correction='none'), mark(target_protocol=(MPRAGE,)), mark(random_seed=1),
+              mark(engine='identity'), mark(output_level='full'), mark(planes=1)]
+    make_scan(data, subject='01', suffix='T1w', seed=77)
+    others.append(mark())
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_a_fingerprint_does_not_depend_on_where_files_lie(make_dataset, tmp_path):
+    data = make_dataset(1, suffixes=('T1w',))
+    settings = make_settings({}, bids_dir=data, output_dir=tmp_path / 'out')
+    (job,) = plan_of(data, tmp_path / 'out').jobs
+    moved = make_settings({}, bids_dir='/elsewhere', output_dir='/other')
+    target = next(t for t in resolve_targets(settings) if t.name == job.target)
+    assert fingerprint(job, settings=settings, target=target, weights_sha256=None) == fingerprint(
+        job, settings=moved, target=target, weights_sha256=None)
