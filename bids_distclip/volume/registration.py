@@ -25,9 +25,13 @@ _AIR_END = 26.0
 _SHARES = (0.6, 0.15, 0.15, 0.1)
 #: Prior mean and standard deviation of: translations (mm), rotations (rad; nodding is the freest), log scales
 #: (the template's cavity of 1.9 L is larger than the usual 1.5 L), shears. Ours, loose.
-_MEAN = np.array([0, 0, 0, 0, 0, 0, -0.07, -0.07, -0.07, 0, 0, 0])
-_SPREAD = np.array([40, 40, 40, 0.3, 0.15, 0.15, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])
-_PRIOR_WEIGHT = 0.01
+_MEAN = np.array([0, 0, 0, 0.15, 0, 0, -0.07, -0.07, -0.07, 0, 0, 0])
+_SPREAD = np.array([40, 40, 40, 0.4, 0.15, 0.15, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])
+_PRIOR_WEIGHT = 0.02
+#: Price of brain and skull outside the head.
+_BARE_WEIGHT = 2.0
+#: Where the search starts: nods (rad; a tilted-back head is the commoner), and mm forward and up.
+_NODS, _FORWARD, _UP = (-0.35, -0.1, 0.15, 0.4, 0.65), (-20, -4, 12), (-24, -8, 8, 24, 40)
 #: Optimizer steps of about equal effect.
 _STEP = np.array([4, 4, 4, 0.06, 0.06, 0.06, 0.04, 0.04, 0.04, 0.03, 0.03, 0.03])
 
@@ -103,9 +107,14 @@ class Mismatch:
         self.guess = guess
         chosen = np.random.default_rng(0).permutation(len(model.points))[:count]
         self.points = model.points[chosen] - model.centre
-        self.classes, self.brain = model.classes[chosen], model.brain[chosen]
-        group = np.maximum(self.classes - _BRAIN_CLASSES + 1, 0)
+        classes, self.brain = model.classes[chosen], model.brain[chosen]
+        group = np.maximum(classes - _BRAIN_CLASSES + 1, 0)
         self.weights = (_SHARES / np.maximum(np.bincount(group, minlength=4), 1))[group]
+        # Skull and air, dark in every contrast, are one class here: as two, mutual information would not mind
+        # if the skull fell on the scalp and the scalp on air, which makes the brain too large.
+        self.classes = np.where(group == 3, _BRAIN_CLASSES, classes)
+        self.inner = group <= 1
+        self.bare = 1 - head.astype(np.float32)
 
     def __call__(self, parameters: np.ndarray) -> float:
         """Return the mismatch of translations, rotations, log scales and shears."""
@@ -115,7 +124,7 @@ class Mismatch:
         if seen.mean() < 0.3:
             return 10.0
         ranks = ndi.map_coordinates(self.ranks, where[:, seen], order=1, mode='nearest')
-        rows = _BRAIN_CLASSES + 3
+        rows = _BRAIN_CLASSES + 2
         joint = np.bincount(
             self.classes[seen] * _RANKS + np.minimum(ranks + 0.5, _RANKS - 1).astype(int),
             weights=self.weights[seen],
@@ -123,7 +132,8 @@ class Mismatch:
         ).reshape(rows, _RANKS)
         prior = 0.5 * float((((parameters - _MEAN) / _SPREAD) ** 2).sum())
         lost = max(0.0, 1 - self.brain[seen].sum() / self.brain.sum() - 0.03)
-        return -mutual_information(joint) + _PRIOR_WEIGHT * prior + 0.5 * lost
+        bare = ndi.map_coordinates(self.bare, where[:, seen & self.inner], order=1, mode='nearest').mean()
+        return -mutual_information(joint) + _PRIOR_WEIGHT * prior + lost + _BARE_WEIGHT * float(bare)
 
 
 def mutual_information(joint: np.ndarray) -> float:
@@ -146,24 +156,27 @@ def linear(parameters: np.ndarray) -> np.ndarray:
 
 
 def register(image: np.ndarray, *, grid: np.ndarray, head: np.ndarray, template: Template) -> Pose:
-    """Find the affine map from template to image roughly, from 48 poses.
+    """Find the affine map from template to image roughly.
 
     ``image`` is a coarse RAS image (:func:`bids_distclip.volume.coarse.resampled`), free of strong bias;
     ``head`` its head mask. The search starts below the top of the head, where a cropped or long field of
-    view does no harm. Three poses are followed with one scale, the best of them with twelve parameters.
+    view does no harm. For each of five nods of the head the best of many places is followed with one scale,
+    and the best of these with all twelve parameters.
     """
     model = cloud(template)
     guess = _first_guess(head, grid, model)
     few, some = (
         Mismatch(image, grid=grid, head=head, model=model, guess=guess, count=count) for count in (6000, 8000)
     )
-    starts = []
-    for forward, up, nod in product((-12, 0, 12), (-16, 0, 16, 32), (-0.35, -0.15, 0, 0.2)):
-        parameters = _MEAN.copy()
-        parameters[1:4] = forward, up, nod
-        starts.append((few(parameters), parameters))
-    starts.sort(key=lambda one: one[0])
-    followed = [_followed(some, parameters, _ONE_SCALE, 260, 0.2) for _, parameters in starts[:3]]
+    followed = []
+    for nod in _NODS:
+        starts = []
+        for forward, up in product(_FORWARD, _UP):
+            parameters = _MEAN.copy()
+            parameters[1:4] = forward, up, nod
+            starts.append((few(parameters), parameters))
+        _, parameters = min(starts, key=lambda one: one[0])
+        followed.append(_followed(few, parameters, _ONE_SCALE, 180, 0.3))
     _, parameters = min(followed, key=lambda one: one[0])
     value, parameters = _followed(some, parameters, np.eye(12), 500, 0.2)
     return Pose(parameters, guess, model.centre, value)

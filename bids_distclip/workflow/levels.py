@@ -60,7 +60,10 @@ def run_participants(settings: Settings) -> int:
     weights = engine_weights_sha256(settings.engine, weights=settings.weights)
     selection = select(settings)
     if not settings.skip_bids_validation:
-        validate(settings.bids_dir, participants=tuple(sorted({scan.subject for scan in selection.scans})))
+        people = tuple(sorted({scan.subject for scan in selection.scans}))
+        found = validate(settings.bids_dir, participants=people)
+        if found.warning:
+            log.warning('%s', found.warning)
     plan = make_plan(selection, settings=settings, targets=targets, weights_sha256=weights)
     if settings.dry_run:
         print(plan.describe(), flush=True)
