@@ -16,10 +16,9 @@ from bids_distclip.volume.template import Template
 SIZE = 4.0
 _RANKS = 24
 _BRAIN_CLASSES = 8
-#: Shells painted around the skull-stripped template: where scalp and air begin, in mm from the brain, for a
-#: usual and for a thin skull. Without shells mutual information is content to match the template's brain with
-#: the whole head, and with one kind only it makes the brain too large where the skull is thin.
-SHELLS = ((7.0, 13.0), (4.0, 9.0))
+#: Shells painted around the skull-stripped template: where scalp and air begin, in mm from the brain. Without
+#: them mutual information is content to match the template's brain with the whole head.
+_SHELLS = (6.0, 11.5)
 _AIR_END = 26.0
 #: Share of the brain, the skull, the scalp and the air in what is compared, whatever their volumes are.
 _SHARES = (0.6, 0.15, 0.15, 0.1)
@@ -47,7 +46,7 @@ class Cloud:
     top: float
 
 
-def cloud(template: Template, *, shells: tuple[float, float] = SHELLS[0]) -> Cloud:
+def cloud(template: Template) -> Cloud:
     """Turn a template into points of eight brain intensity classes and painted skull, scalp and air."""
     t1, grid = resampled(template.t1, affine=template.affine, size=SIZE, margin=32)
     part, _ = resampled(template.brain, affine=template.affine, size=SIZE, margin=32)
@@ -55,7 +54,7 @@ def cloud(template: Template, *, shells: tuple[float, float] = SHELLS[0]) -> Clo
     distance = ndi.distance_transform_edt(~brain) * SIZE
     edges = np.quantile(t1[brain], np.linspace(0, 1, _BRAIN_CLASSES + 1)[1:-1])
     classes = np.digitize(t1, edges)
-    classes[~brain] = _BRAIN_CLASSES + np.digitize(distance[~brain], shells)
+    classes[~brain] = _BRAIN_CLASSES + np.digitize(distance[~brain], _SHELLS)
     world = np.stack(np.indices(t1.shape), axis=-1) * SIZE + grid[:3, 3]
     # Below the skull base there is no skull, scalp and air in this order.
     vault = world[..., 2] > 0.12 * world[..., 1] - 8
@@ -185,14 +184,11 @@ def register(image: np.ndarray, *, grid: np.ndarray, head: np.ndarray, template:
 def improved(
     image: np.ndarray, *, grid: np.ndarray, head: np.ndarray, template: Template, start: Pose
 ) -> Pose:
-    """Follow a pose to the end on an image better corrected for bias, for a usual and for a thin skull."""
-    found = []
-    for shells in SHELLS:
-        model = cloud(template, shells=shells)
-        mismatch = Mismatch(image, grid=grid, head=head, model=model, guess=start.guess, count=20000)
-        value, parameters = _followed(mismatch, start.parameters, np.eye(12), 600, 0.1)
-        found.append(Pose(parameters, start.guess, model.centre, value))
-    return min(found, key=lambda pose: pose.value)
+    """Follow a pose to the end on an image better corrected for bias."""
+    model = cloud(template)
+    mismatch = Mismatch(image, grid=grid, head=head, model=model, guess=start.guess, count=20000)
+    value, parameters = _followed(mismatch, start.parameters, np.eye(12), 700, 0.1)
+    return Pose(parameters, start.guess, model.centre, value)
 
 
 _ONE_SCALE = np.vstack([np.eye(7), np.eye(7)[6], np.eye(7)[6], np.zeros((3, 7))])

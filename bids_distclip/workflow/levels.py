@@ -171,8 +171,8 @@ def _all_statuses(run: Run, *, jobs: tuple[Job, ...]) -> list[Status]:
         status = found.get(job.name)
         if status is None:
             status = Status(job.relative, job.subject, job.session, 'failed',
-                            'its step ended without a word, most often because memory ran out; see the crash files in '
-                            f'logs/{run.run_id}', 75)
+                            'its step was killed, most often because memory ran out; see the crash files in '
+                            f'logs/{run.run_id}, give more memory, and run the same command again', 75)
             print(status.line(), flush=True)
         out.append(status)
     return out
