@@ -44,8 +44,7 @@ def _ask(case: Case, name: str, engine: Harmonizer, target: Target) -> tuple[dic
     began = time.monotonic()
     answer = engine.harmonize(case.source, target, synthesize=case.source_family != case.target_family)
     seconds = time.monotonic() - began
-    scale = case.source.scale if name == 'identity' else target.scale
-    picture = np.clip(answer.data / scale, 0, 1) * case.source.brain
+    picture = np.clip(answer.data / target.scale, 0, 1) * case.source.brain
     truth = np.clip(case.truth, 0, 1) * case.source.brain
     decibel, similarity = paper_protocol(picture, truth)
     return {

@@ -64,7 +64,7 @@ class Nyul:
             self.name,
             _mapping(landmarks, np.asarray(model.standard_scale)),
             source,
-            landmarks=[float(v) for v in model.standard_scale],
+            landmarks=[float(v) for v in np.asarray(model.standard_scale)],
             library=f'intensity-normalization {version("intensity-normalization")}',
         )
 

@@ -53,7 +53,8 @@ def ball(radius: float, *, size: float) -> np.ndarray:
     """Return a boolean ball of a radius in mm on cubic voxels of a size in mm, for morphology."""
     reach = int(radius // size)
     axes = np.ogrid[tuple(slice(-reach, reach + 1) for _ in range(3))]
-    return sum((axis * size) ** 2 for axis in axes) <= radius**2
+    squared = (axes[0] * size) ** 2 + (axes[1] * size) ** 2 + (axes[2] * size) ** 2
+    return np.asarray(squared <= radius**2)
 
 
 def largest(mask: np.ndarray) -> np.ndarray:

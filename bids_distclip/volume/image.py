@@ -6,6 +6,7 @@ import gzip
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -48,7 +49,8 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel sizes in millimetres along the three array axes."""
-        return tuple(float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        x, y, z = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return x, y, z
 
     def with_data(self, data: np.ndarray) -> Volume:
         """Return the same grid with other numbers; raises ValueError on another shape."""
@@ -94,7 +96,8 @@ def _opened(path: Path) -> nib.spatialimages.SpatialImage:
         )
     try:
         _check_start(path)
-        return nib.load(path)
+        image: Any = nib.load(path)
+        return image
     except FileNotFoundError as error:
         cure = 'Check the path; in a DataLad dataset, fetch the content first with `datalad get`.'
         raise ReadFailed('There is no such file.', file=path, cure=cure) from error

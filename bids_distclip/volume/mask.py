@@ -101,11 +101,11 @@ def _placed(volume: Volume, template: Template) -> tuple[np.ndarray, np.ndarray,
     """
     image, grid = resampled(volume.data, affine=volume.affine, size=SIZE)
     head = head_mask(image)
-    field = n4_field(image, affine=grid, mask=head, iterations=(20, 20, 20))
+    field = n4_field(image, affine=grid, mask=head, iterations=(15, 15))
     pose = register(image / field, grid=grid, head=head, template=template)
     brain = onto(template.brain, affine=pose.matrix @ template.affine, grid=grid, shape=image.shape) > 0.9
     if (brain & head).sum() > 1000:
-        field = n4_field(image, affine=grid, mask=brain & head, iterations=(30, 30, 30))
+        field = n4_field(image, affine=grid, mask=brain & head, iterations=(20, 20, 15))
     pose = improved(image / field, grid=grid, head=head, template=template, start=pose)
     return pose.matrix, grid, field
 

@@ -54,7 +54,7 @@ def stack(images: np.ndarray | Sequence[np.ndarray], axis: int) -> np.ndarray:
 
 def pad_to_multiple(
     images: np.ndarray, *, multiple: int = 16
-) -> tuple[np.ndarray, tuple[object, slice, slice]]:
+) -> tuple[np.ndarray, tuple]:
     """Pad the last two axes with zeros, evenly on both sides, up to a multiple.
 
     Returns the padded array and the index that crops it back: ``padded[index]`` has the old shape.

@@ -55,7 +55,7 @@ def cloud(template: Template) -> Cloud:
     edges = np.quantile(t1[brain], np.linspace(0, 1, _BRAIN_CLASSES + 1)[1:-1])
     classes = np.digitize(t1, edges)
     classes[~brain] = _BRAIN_CLASSES + np.digitize(distance[~brain], _SHELLS)
-    world = np.stack(np.indices(t1.shape), axis=-1) * SIZE + grid[:3, 3]
+    world = np.moveaxis(np.indices(t1.shape), 0, -1) * SIZE + grid[:3, 3]
     # Below the skull base there is no skull, scalp and air in this order.
     vault = world[..., 2] > 0.12 * world[..., 1] - 8
     used = brain | (distance <= SIZE) | (vault & (distance <= _AIR_END))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -51,8 +52,9 @@ def _from_templateflow(folder: Path) -> Template | None:
         stem = f'{_TEMPLATEFLOW}_res-{resolution}'
         t1, brain = folder / f'{stem}_T1w.nii.gz', folder / f'{stem}_desc-brain_mask.nii.gz'
         if all(path.is_file() and path.stat().st_size > 0 for path in (t1, brain)):
-            image = nib.load(t1)
-            mask = np.asarray(nib.load(brain).dataobj) > 0
+            image: Any = nib.load(t1)
+            inside: Any = nib.load(brain)
+            mask = np.asarray(inside.dataobj) > 0
             data = np.where(mask, image.get_fdata(dtype=np.float32), np.float32(0))
             return Template(t1=data, brain=mask, affine=image.affine, name=stem)
     return None
@@ -65,7 +67,7 @@ def _from_nilearn() -> Template:
     for folder in folders or []:
         path = Path(folder) / 'datasets' / 'data' / _NILEARN_T1
         if path.is_file():
-            image = nib.load(path)
+            image: Any = nib.load(path)
             data = image.get_fdata(dtype=np.float32)
             mask = ndi.binary_fill_holes(ndi.binary_closing(data > 0, iterations=2))
             data = np.where(mask, data, np.float32(0))

@@ -30,7 +30,8 @@ def test_one_image_is_harmonized_without_a_dataset(make_scan, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('words', 'code'),
     [([], 64), (['nonsense'], 64), (['harmonize', 'a.nii'], 64), (['harmonize', 'a_T1w.nii', 'b.mgz'], 64),
-     (['harmonize', 'a_T1w.nii', 'a_T1w.nii'], 73), (['harmonize', 'nowhere_T1w.nii', 'b.nii', '--engine', 'identity'], 74),
+     (['harmonize', 'a_T1w.nii', 'a_T1w.nii'], 73),
+     (['harmonize', 'nowhere_T1w.nii', 'b.nii', '--engine', 'identity'], 74),
      (['simulate', 'x', '--heads', 'none'], 64)],
 )
 def test_a_wrong_call_ends_with_its_code(words, code, tmp_path, monkeypatch):
