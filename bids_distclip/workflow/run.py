@@ -129,7 +129,8 @@ def _configure_nipype(run: Run) -> None:
     config.update_config({
         'execution': {
             'poll_sleep_duration': 0.1, 'crashdump_dir': str(run.logs), 'crashfile_format': 'txt',
-            'hash_method': 'content', 'check_version': False, 'remove_unnecessary_outputs': False, 'create_report': False,
+            'hash_method': 'content', 'check_version': False, 'remove_unnecessary_outputs': False,
+            'create_report': False,
             'stop_on_first_crash': run.settings.stop_on_first_crash, 'use_relative_paths': False,
         },
         'logging': {'log_to_file': False, 'workflow_level': level, 'interface_level': level, 'utils_level': level},
