@@ -76,6 +76,7 @@ class Head:
         self._last: tuple | None = None
         self._between = rng.normal(size=(4, 64))
         self._fat = float(rng.uniform(-0.3, 1.0))
+        self._fluid = float(rng.normal(1.1, 0.8)), float(rng.uniform(0.8, 2.2)), float(rng.uniform(0.15, 0.9))
         self._noise = _noise_bank(self.device)
         self._noise_frame = torch.as_tensor(_rotation(rng, 3.1), dtype=torch.float32, device=self.device)
         self._noise_shift = torch.as_tensor(rng.uniform(0, 96, 3), dtype=torch.float32, device=self.device)
@@ -142,12 +143,32 @@ class Head:
         label = torch.where((label == soft) & (coarse > self._fat), fat, label)
         rows = torch.as_tensor(np.stack([*columns, vary]), dtype=torch.float32, device=label.device)
         t1, t2, t2star, pd, mt, vary_at = (row[label] for row in rows)
+        t1, t2, t2star, pd = self._mixed_fluid((t1, t2, t2star, pd), table, rows, label, texture[2])
         t1 = t1 * torch.exp(vary_at * texture[0])
         shared = 0.6 * texture[0] + 0.8 * texture[1]
         t2 = t2 * torch.exp(vary_at * shared)
         t2star = t2star * torch.exp(vary_at * 1.5 * shared)
         pd = pd * torch.exp(0.4 * vary_at * texture[0])
         return [t1, t2, t2star, pd, mt]
+
+    def _mixed_fluid(
+        self, maps: Sequence[Tensor], table: TissueTable, rows: Tensor, label: Tensor, field: Tensor
+    ) -> list[Tensor]:
+        """Return T1, T2, T2* and PD with fluid outside the ventricles mixed, here more and there less, with cortex.
+
+        Vessels, trabeculae and pia run through it, and sulci are narrower than label maps have them: on the
+        T2-weighted scans of six people its median was 0.6 of the ventricles', not equal to it.
+        """
+        outside, fluid = label == table.index('subarachnoid'), label == table.index('csf')
+        middle, spread, loss = self._fluid
+        share = torch.sigmoid(middle + spread * field)
+        gray = rows[:4, table.index('cortical_gray')]
+        mixed = [
+            torch.where(outside, torch.exp(share * m.log() + (1 - share) * g.log()), m)
+            for m, g in zip(maps, gray, strict=True)
+        ]
+        pulsation = torch.exp(-F.softplus(1.5 * field) * (loss * outside + 0.12 * fluid))
+        return [*mixed[:3], mixed[3] * pulsation]
 
     def _in_lesions(self, where: Tensor, brain: Tensor, wobble: Tensor) -> tuple[Tensor, list[Tensor]]:
         total = torch.zeros(len(where), device=where.device)

@@ -17,6 +17,13 @@ from bids_distclip.acquisition.sidecar import from_sidecar
 from bids_distclip.simulation import signal
 from bids_distclip.simulation.signal import Tissue
 
+#: Share of T2-FLAIR protocols whose inversion time follows from the repetition time, as vendors set it to darken fluid
+#: (2D: TR 9 s, TI 2.5 s; 3D: TR 5 s, TI 1.8 s); the others draw both freely.
+NULLED = 0.85
+
+#: T1 of cerebrospinal fluid in seconds that those pairs of times imply.
+FLUID_T1 = 4.45
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -108,6 +115,8 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
     nominal_te, cycle, fa = uniform('TE'), uniform('TR'), uniform('FA')
     ti = uniform('TI') if 'TI' in row else None
     spacing, echoes = uniform('echo_spacing'), int(uniform('echoes'))
+    if row['family'] == 'FLAIR' and ti is not None and rng.random() < NULLED:
+        ti = signal.nulling_time(FLUID_T1, tr=cycle, inversion=0.97) * float(rng.normal(1, 0.03))
     if row['sequence'] == 'mprage' and ti is not None:
         echoes = min(echoes, int(2 * (ti - 0.02) / spacing))
         cycle = max(cycle, ti + 0.5 * echoes * spacing + 0.1)

@@ -96,19 +96,21 @@ def inversion_recovery(
 ) -> Tensor:
     """Return the magnitude of an inversion-recovery turbo spin echo, as T2-FLAIR (Hajnal 1992; Rydberg 1994).
 
+    ``tr`` runs from inversion to inversion; what the echo train saturated recovers from its end to the next inversion,
+    for ``tr - ti - train``.
+
     With a ``pedestal`` the reconstruction is phase-sensitive, as of T1-weighted inversion recovery: what is still
     inverted stays dark, and the pedestal lifts it above zero (Borrello 1990).
     """
-    recovered = 1 - torch.exp(-max(tr - train, 1e-2) / tissue.t1)
+    recovered = 1 - torch.exp(-max(tr - ti - train, 1e-2) / tissue.t1)
     longitudinal = 1 - (1 + inversion * recovered) * torch.exp(-ti / tissue.t1)
     seen = longitudinal.abs() if pedestal is None else (longitudinal + pedestal).clamp(min=0)
     return _transfer(tissue, mt_weight) * seen * torch.exp(-te / tissue.t2)
 
 
 def nulling_time(t1: float, *, tr: float, train: float = 0.0, inversion: float = 1.0) -> float:
-    """Return the inversion time in seconds at which a tissue with this T1 gives no signal."""
-    recovered = 1 - math.exp(-max(tr - train, 1e-2) / t1)
-    return t1 * math.log(1 + inversion * recovered)
+    """Return the inversion time in seconds at which a tissue with this T1 gives no signal (Rydberg 1994)."""
+    return t1 * math.log((1 + inversion) / (1 + inversion * math.exp(-max(tr - train, 1e-2) / t1)))
 
 
 def ernst_angle(t1: float, *, tr: float) -> float:

@@ -14,6 +14,7 @@ from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.protocol import Protocol
 from bids_distclip.simulation.scanner import Effects, apply_effects, limit_resolution
 from bids_distclip.simulation.signal import Tissue
+from bids_distclip.simulation.tissue import tissue_table
 
 #: Names of the planes by the RAS axis they are perpendicular to.
 PLANES = ('sagittal', 'coronal', 'axial')
@@ -159,8 +160,9 @@ def _transmit_field(points: Tensor, *, spread: float, seed: int) -> Tensor | flo
 
 
 def _strip_mask(sampled, pool, margin: float) -> Tensor:
-    csf = torch.isin(sampled.label, torch.tensor([3], device=sampled.label.device))
-    core = pool(sampled.brain * (~csf).float())
+    names = tissue_table(3.0).names
+    fluid = torch.tensor([names.index(n) for n in ('csf', 'subarachnoid')], device=sampled.label.device)
+    core = pool(sampled.brain * (~torch.isin(sampled.label, fluid)).float())
     reach = max(1, round(margin))
     closed = F.max_pool2d((core > 0.3).float()[None, None], 2 * reach + 7, stride=1, padding=reach + 3)
     closed = -F.max_pool2d(-closed, 7, stride=1, padding=3)

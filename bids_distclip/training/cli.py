@@ -31,7 +31,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--clip', type=Path, help='mrclip.safetensors whose styles the generator learns (distclip only)'
     )
-    parser.add_argument('--init', type=Path, help='distclip.safetensors to start from (fine-tuning)')
+    parser.add_argument(
+        '--init', type=Path, help='mrclip.safetensors or distclip.safetensors to start from (fine-tuning)'
+    )
     parser.add_argument(
         '--guidance',
         choices=('both', 'image', 'text'),
@@ -69,9 +71,11 @@ def run_train(args: argparse.Namespace) -> int:
     common.update({'slices': args.slices} if args.slices else {})
     common.update({'learning_rate': args.learning_rate} if args.learning_rate else {})
     if args.what == 'mrclip':
+        from bids_distclip.networks.weights import load_clip
         from bids_distclip.training.mrclip import train_mrclip
 
-        card = train_mrclip(args.labels, args.out, **common)
+        init = load_clip(args.init) if args.init else None
+        card = train_mrclip(args.labels, args.out, init=init, **common)
     else:
         card = _train_generator(args, common)
     if args.export:

@@ -74,7 +74,7 @@ class DistClipTask(nn.Module):
         with torch.autocast(device.type, torch.bfloat16):
             theta, read = self._styles(batch, rng, device)
             x, clean = batch.noisy.to(device), batch.clean.to(device)
-            outputs = self._outputs(x, theta, batch.physical.to(device))
+            outputs = self._outputs(x, theta, batch.physical.to(device), alike=_alike(batch).to(device))
         terms = self._terms(batch, x.float(), clean, {k: v.float() for k, v in outputs.items()})
         return terms | ({'read': self.weights.read * read} if self.tune_clip else {})
 
@@ -111,17 +111,20 @@ class DistClipTask(nn.Module):
         i, j = others[rng.integers(len(others))] if others and rng.random() < 0.7 else (s, p)
         return seen[i, j]
 
-    def _outputs(self, x: Tensor, theta: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    def _outputs(self, x: Tensor, theta: Tensor, truth: Tensor, *, alike: Tensor) -> dict[str, Tensor]:
         """Return β ``(S, 2, C, H, W)`` and the renderings ``own`` and ``cross`` ``(2S, 1, H, W)``.
 
         Where β is nothing but the physical maps, the decoder is taught with the true maps: ``own`` then is what it
-        makes of them, and mapper and decoder need not wait for each other.
+        makes of them, and mapper and decoder need not wait for each other. Where both protocols are of one family
+        (``alike`` ``(S,)``) ``own`` is made from the mapper's β: there its difference to ``cross`` is the output.
         """
         slices, count, height, width = x.shape
         beta = self.generator.anatomy(x.flatten(0, 1)[:, None], theta.flatten(0, 1))
         beta = beta.reshape(slices, count, -1, height, width)
         first, second = beta[:, 0], beta[:, 1]
-        base = [truth, truth] if self.taught else [first, second]
+        base = [first, second]
+        if self.taught:
+            base = [torch.where(alike[:, None, None, None], b, truth.to(b.dtype)) for b in base]
         own, cross = self.generator.render(
             torch.cat([*base, first, second]), torch.cat([theta[:, 0], theta[:, 1], theta[:, 1], theta[:, 0]])
         ).chunk(2)
@@ -146,12 +149,8 @@ class DistClipTask(nn.Module):
             'structure': w.structure * structure_loss(cross, other),
             'consistency': w.consistency * weighted_l1(beta[:, 0], beta[:, 1], place[: len(x)]),
         }
-        if not self.taught:
-            alike = torch.tensor([a.family == b.family for a, b in batch.protocols] * 2, device=x.device)
-            source = torch.cat([x[:, 0], x[:, 1]])[:, None]
-            terms['residual'] = w.residual * weighted_l1(
-                source + cross - own, other, place * alike[:, None, None, None]
-            )
+        alike = _alike(batch).to(x.device).repeat(2)[:, None, None, None]
+        terms['residual'] = w.residual * weighted_l1(cross - own, other - same, place * alike)
         if self.generator.options.physical:
             truth = batch.physical.to(x.device)
             inside = 0.05 + 0.2 * head + 0.75 * brain + 2.0 * lesion
@@ -163,6 +162,11 @@ class DistClipTask(nn.Module):
             mse = ((cross - other).clamp(-1, 1) ** 2).mean((1, 2, 3))
             terms['_psnr'] = (-10 * torch.log10(mse + 1e-8)).mean()
         return terms
+
+
+def _alike(batch: Batch) -> Tensor:
+    """Tell for each slice whether its two protocols are of one contrast family, ``(S,)``."""
+    return torch.tensor([a.family == b.family for a, b in batch.protocols])
 
 
 def train_distclip(

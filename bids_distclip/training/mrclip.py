@@ -25,10 +25,10 @@ HELD_OUT = ('training_seg_14', 'training_seg_15', 'training_seg_16', 'brain5_lab
 class MRCLIPTask(nn.Module):
     """The model with its learnable temperature; calling it on a batch gives the losses."""
 
-    def __init__(self, config: str) -> None:
+    def __init__(self, config: str, init: MRCLIP | None = None) -> None:
         super().__init__()
         assert LENGTH == AUXILIARY
-        self.clip = MRCLIP(config)
+        self.clip = MRCLIP(config) if init is None else init.requires_grad_(True).train()
         self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
@@ -85,10 +85,15 @@ def train_mrclip(
     seed: int = 0,
     slices: int = 8,
     learning_rate: float = 1e-3,
+    init: MRCLIP | None = None,
 ) -> dict[str, Any]:
-    """Train the towers on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
+    """Train the towers on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card.
+
+    ``init`` starts from trained towers instead of drawn ones.
+    """
     torch.manual_seed(seed)
-    task = MRCLIPTask(config).to(device)
+    config = config if init is None else init.config_name
+    task = MRCLIPTask(config, init).to(device)
     anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
     options = StreamOptions(
         slices=slices,
