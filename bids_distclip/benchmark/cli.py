@@ -26,10 +26,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
-    import itertools
-
     from bids_distclip.benchmark.pictures import draw_case
-    from bids_distclip.benchmark.run import run_cases, summary, write_table
+    from bids_distclip.benchmark.run import run_cases, summary
     from bids_distclip.errors import UsageError
 
     if not args.labels and not args.brains:
@@ -37,10 +35,14 @@ def run_evaluate(args: argparse.Namespace) -> int:
     cases = _cases(args)
     wanted = {p.strip().replace('-', '→') for p in args.pairs.split(',') if p.strip()}
     if wanted:
-        cases = itertools.chain(c for c in cases if f'{c.source_family}→{c.target_family}' in wanted)
+        cases = (c for c in cases if f'{c.source_family}→{c.target_family}' in wanted)
     pictures = args.out / 'pictures'
-    rows = run_cases(cases, _engines(args), on_result=lambda case, name, made: draw_case(case, name, made, pictures))
-    write_table(rows, args.out / 'benchmark.tsv')
+    rows = run_cases(
+        cases,
+        _engines(args),
+        on_result=lambda case, name, made: draw_case(case, name, made, pictures),
+        table=args.out / 'benchmark.tsv',
+    )
     (args.out / 'benchmark.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0

@@ -23,9 +23,13 @@ def run_cases(
     engines: Mapping[str, tuple[Harmonizer, str]],
     *,
     on_result: Callable[[Case, str, np.ndarray], object] | None = None,
+    table: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Return one row per case and engine; ``engines`` maps a name to a harmonizer and the kind of target it gets."""
-    rows = []
+    """Return one row per case and engine; ``engines`` maps a name to a harmonizer and the kind of target it gets.
+
+    ``table`` is written anew after every case, so that a run cut short leaves what it found.
+    """
+    rows: list[dict[str, Any]] = []
     for case in cases:
         for name, (engine, kind) in engines.items():
             target = case.image_target if kind == 'image' else case.metadata_target
@@ -37,6 +41,8 @@ def run_cases(
             )
             if on_result:
                 on_result(case, name, picture)
+        if table:
+            write_table(rows, table)
     return rows
 
 

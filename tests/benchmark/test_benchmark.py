@@ -51,7 +51,9 @@ def test_the_true_answer_scores_highest(cases, tmp_path):
     case = cases[4]
     right = {(id(case.source), t.name): case.truth for t in (case.image_target, case.metadata_target)}
     wrong = {k: np.roll(v, 4, axis=0) for k, v in right.items()}
-    rows = run_cases([case], {'right': (Oracle(right), 'image'), 'wrong': (Oracle(wrong), 'metadata')})
+    engines = {'right': (Oracle(right), 'image'), 'wrong': (Oracle(wrong), 'metadata')}
+    rows = run_cases([case], engines, table=tmp_path / 'cut' / 'short.tsv')
+    assert len((tmp_path / 'cut' / 'short.tsv').read_text().splitlines()) == 3
     assert rows[0]['psnr'] == 99.0
     assert rows[0]['psnr'] > rows[1]['psnr'] + 20
     assert '99.0 / 1.000' in summary(rows)
