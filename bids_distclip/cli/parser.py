@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from bids_distclip import __version__
 from bids_distclip.cli.targets import add_engine_options, add_target_options, positive
 from bids_distclip.cli.values import MemoryAction, Parser
+
+
+class ExecSpecAction(argparse.Action):
+    """Print the Boutiques descriptor of the app, and stop: how BEP027 asks an app what it accepts."""
+
+    def __init__(self, option_strings, dest, **kwargs) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Print what the parser accepts."""
+        from bids_distclip.cli.spec import descriptor
+
+        print(json.dumps(descriptor(), indent=2))
+        parser.exit()
 
 
 def build_parser() -> Parser:
@@ -23,6 +38,7 @@ def build_parser() -> Parser:
     parser.add_argument('analysis_level', nargs='+', metavar='{participant,group}',
                         help='participant harmonizes; group makes tables over what is in output_dir')
     parser.add_argument('--version', action='version', version=f'bids_distclip {__version__}')
+    parser.add_argument('--bids-exec-spec', action=ExecSpecAction, help='print the Boutiques descriptor and stop')
     parser.add_argument('-v', '--verbose', action='count', help='say more; twice for everything')
     _add_input_options(parser)
     add_target_options(parser)
