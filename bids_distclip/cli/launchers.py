@@ -54,7 +54,7 @@ def _invocation() -> dict[str, Any]:
 def _nipoppy_config() -> dict[str, Any]:
     image = '[[PIPELINE_NAME]]_[[PIPELINE_VERSION]].sif'
     return {
-        'NAME': 'bids_distclip', 'VERSION': __version__, 'PIPELINE_TYPE': 'processing', 'SCHEMA_VERSION': '1',
+        'NAME': 'bids_distclip', 'VERSION': __version__, 'PIPELINE_TYPE': 'processing', 'SCHEMA_VERSION': '1.0',
         'CONTAINER_INFO': {'FILE': f'[[NIPOPPY_DPATH_CONTAINERS]]/{image}'},
         'CONTAINER_CONFIG': {'ARGS': ['--containall']},
         'STEPS': [{
@@ -76,7 +76,7 @@ def _nipoppy_invocation() -> dict[str, Any]:
 
 def _nipoppy_tracker() -> dict[str, Any]:
     stem = f'{_PERSON}/{_SESSION}/anat/{_PERSON}_{_SESSION}*_desc-harmonized_*'
-    return {'PATHS': [f'{stem}.nii.gz', f'{stem}.json', f'{_PERSON}.html'],
+    return {'SCHEMA_VERSION': '1.0', 'PATHS': [f'{stem}.nii.gz', f'{stem}.json', f'{_PERSON}.html'],
             'PARTICIPANT_SESSION_DIR': f'{_PERSON}/{_SESSION}'}
 
 
