@@ -19,7 +19,9 @@ from bids_distclip.errors import CannotWrite
 PIPELINE = 'distclip'
 BIDS_VERSION = '1.10.0'
 #: The bare word ``figures`` silences the folder and what is in it; patterns leave the folder itself.
-_IGNORED = ('*.html', 'figures', 'group_*.tsv', '*_uncertainty.nii.gz', '*_uncertainty.json')
+_IGNORED = (
+    '*.html', 'figures', 'ratings', 'group_*.tsv', 'group_*.json', '*_uncertainty.nii.gz', '*_uncertainty.json',
+)
 _READMES = ('README', 'README.md', 'README.rst', 'README.txt')
 
 
@@ -100,7 +102,15 @@ def scan_columns() -> dict[str, dict[str, Any]]:
             'synthetic': 'computed for a target of another contrast family',
         },
     }
-    columns: dict[str, dict[str, Any]] = {'distclip_status': state}
+    columns: dict[str, dict[str, Any]] = {
+        'distclip_status': state,
+        'distclip_rating': {
+            'LongName': 'Rating by people',
+            'Description': 'Median over raters: 1 unusable, 2 doubtful, 3 acceptable, 4 good. Written by the group '
+            'level from the files in ratings/.',
+        },
+        'distclip_raters': {'LongName': 'Number of raters', 'Description': 'How many people rated the image.'},
+    }
     for name, row in metric_table().items():
         columns[name] = {'LongName': row['label'], 'Description': f'{row["meaning"]} {row["good"]}'}
         if row['unit']:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bids_distclip.dataset.inputs import Scan
 
 __all__ = [
-    'bids_uri', 'is_complete', 'output_name', 'public', 'sidecar', 'update_scans_tsv', 'write_dataset_files'
+    'annotate_scans', 'bids_uri', 'is_complete', 'output_name', 'public', 'sidecar', 'update_scans_tsv',
+    'write_dataset_files',
 ]
 
 #: Entity of the source whose metadata BIDS requires in the derivative as well (bids.md, rules/sidecars).
@@ -138,10 +139,37 @@ def update_scans_tsv(
     with locked(out, name=name):
         rows = _read_rows(path)
         rows[file] = {**{key: _cell(value) for key, value in row.items()}, 'filename': file}
-        columns = ['filename', *sorted({key for one in rows.values() for key in one} - {'filename'})]
-        lines = [columns, *([rows[key].get(column, 'n/a') for column in columns] for key in sorted(rows))]
-        write_text(path, ''.join('\t'.join(line) + '\n' for line in lines))
+        _write_rows(path, rows=rows)
     return path
+
+
+def annotate_scans(
+    output_dir: str | Path, values: Mapping[str, Mapping[str, Any]], *, columns: Sequence[str]
+) -> list[Path]:
+    """Set some columns in every ``scans.tsv`` of a derivative and return the files that have them now.
+
+    ``values`` is by image, its path from the output folder. The other columns stay as they are; a row without
+    values gets ``n/a``, and a table none of whose rows has a value loses the columns, so that what a former
+    call wrote and no longer holds is gone.
+    """
+    out = Path(output_dir)
+    changed = []
+    for path in sorted([*out.glob('sub-*/*_scans.tsv'), *out.glob('sub-*/ses-*/*_scans.tsv')]):
+        with locked(out, name=path.name):
+            rows = {name: {k: v for k, v in row.items() if k not in columns} for name, row in _read_rows(path).items()}
+            known = {name: values.get((path.parent / name).relative_to(out).as_posix()) for name in rows}
+            if any(known.values()):
+                changed.append(path)
+                for name, row in known.items():
+                    rows[name] |= {column: _cell((row or {}).get(column)) for column in columns}
+            _write_rows(path, rows=rows)
+    return changed
+
+
+def _write_rows(path: Path, *, rows: Mapping[str, Mapping[str, str]]) -> None:
+    columns = ['filename', *sorted({key for one in rows.values() for key in one} - {'filename'})]
+    lines = [columns, *([rows[key].get(column, 'n/a') for column in columns] for key in sorted(rows))]
+    write_text(path, ''.join('\t'.join(line) + '\n' for line in lines))
 
 
 def _read_rows(path: Path) -> dict[str, dict[str, str]]:

@@ -14,6 +14,7 @@ from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.record import find_records, read_record
 from bids_distclip.reports.methods import lookup
 from bids_distclip.reports.page import render, save
+from bids_distclip.reports.review import AGREEMENT, COLUMNS, Review, agreement_row, gather
 from bids_distclip.reports.spread import Spread, conclude, spreads
 
 _ABOUT = {'subject': 'Subject', 'image': 'Image', 'status': 'State', 'family': 'Family', 'target': 'Target'}
@@ -30,29 +31,77 @@ def build_group(output_dir: Path) -> Path | None:
     for the source's own) and ``group_spread.tsv`` (per family, target and intensity class: mean, standard
     deviation and coefficient of variation over images, before and after). Unknown numbers are ``n/a``.
     """
-    found = [(path, read_record(path).to_dict()) for path in find_records(output_dir)]
+    found, unread = _records(output_dir)
     if not found:
         return None
     records = [record for _, record in found]
-    rows = [_row(record, subject=path.relative_to(output_dir).parts[0]) for path, record in found]
+    review = gather(output_dir, found)
+    rows = [_row(record, subject=subject) for subject, record in found]
     rows = [{_cell(key): _cell(value) for key, value in row.items()} for row in rows]
     columns = list(dict.fromkeys([*_ABOUT, *(key for row in rows for key in row)]))
     table = [{key: row.get(key, 'n/a') for key in columns} for row in rows]
     tissues = [_spread_row(spread) for spread in spreads(records)]
     save(_tsv(columns, rows=table), path=output_dir / 'group_images.tsv')
     save(_tsv(_SPREAD, rows=tissues), path=output_dir / 'group_spread.tsv')
+    _write_review(output_dir, review=review)
     text = render(
         'group.html',
-        script='group.js',
+        scripts=('group.js',),
         rows=[{'link': _link(row['subject'], output_dir=output_dir), 'cells': row} for row in table],
         columns=[(key, _heading(key), key not in _ABOUT) for key in columns],
         spreads=tissues,
         spread_columns=_SPREAD,
         conclusions=conclude(records),
         states=_states(records),
+        unread=unread,
+        review=_review(review, output_dir=output_dir),
         version=__version__,
     )
     return save(text, path=output_dir / 'group.html')
+
+
+def read_review(output_dir: Path) -> Review:
+    """Return the ratings of a derivative, matched with its images."""
+    return gather(output_dir, _records(output_dir)[0])
+
+
+def _records(output_dir: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """Return subject and record of each image, and sentences about records that cannot be read."""
+    found, unread = [], []
+    for path in find_records(output_dir):
+        place = path.relative_to(output_dir)
+        try:
+            found.append((place.parts[0], read_record(path).to_dict()))
+        except (OSError, ValueError) as error:
+            unread.append(f'{place.as_posix()} cannot be read ({error}); it was left out.')
+    return found, unread
+
+
+def _write_review(output_dir: Path, *, review: Review) -> None:
+    """Write the tables of ratings, or remove those of a former call where there is no rating any more."""
+    tables = {
+        'group_ratings.tsv': (COLUMNS, review.rows()),
+        'group_agreement.tsv': (AGREEMENT, [agreement_row(found) for found in review.agreement]),
+    }
+    for name, (columns, rows) in tables.items():
+        if rows:
+            cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
+            save(_tsv(columns, rows=cells), path=output_dir / name)
+        else:
+            (output_dir / name).unlink(missing_ok=True)
+
+
+def _review(review: Review, *, output_dir: Path) -> dict[str, Any]:
+    """Return what the template shows of the ratings."""
+    queue = []
+    for group in review.queue:
+        subject, place = review.links[group[0].review]
+        link = _link(subject, output_dir=output_dir)
+        queue.append({'image': group[0].image, 'ratings': group, 'link': f'{link}#{place}' if link else ''})
+    rows = [{key: _cell(value) for key, value in agreement_row(found).items()} for found in review.agreement]
+    return {
+        'sentences': review.sentences(), 'notes': review.notes, 'queue': queue, 'agreement': rows, 'columns': AGREEMENT,
+    }
 
 
 def _row(record: Mapping[str, Any], *, subject: str) -> dict[str, Any]:

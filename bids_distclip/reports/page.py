@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -40,14 +40,15 @@ def environment() -> Environment:
     )
 
 
-def render(template: str, *, script: str, **values: Any) -> str:
-    """Render a page with the shared style and one script of ``templates/``, both inlined.
+def render(template: str, *, scripts: Sequence[str], **values: Any) -> str:
+    """Render a page with the shared style and scripts of ``templates/``, all inlined, the scripts as one.
 
-    The page's Content-Security-Policy names the two by their hashes and allows images from ``data:`` alone,
+    The page's Content-Security-Policy names style and script by their hashes and allows images from ``data:`` alone,
     so that a browser neither runs planted scripts nor asks any other place for anything.
     """
     folder = files('bids_distclip.reports') / 'templates'
-    style, code = ((folder / name).read_text(encoding='utf-8') for name in ('style.css', script))
+    style, *parts = ((folder / name).read_text(encoding='utf-8') for name in ('style.css', *scripts))
+    code = ''.join(parts)
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(code)}'; "
         "base-uri 'none'; form-action 'none'"

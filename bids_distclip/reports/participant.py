@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -13,6 +15,7 @@ import yaml
 
 from bids_distclip import __version__
 from bids_distclip.quality.metrics import metric_table
+from bids_distclip.quality.ratings import SCALE, review_id
 from bids_distclip.quality.record import FOLDER, ImageRecord
 from bids_distclip.reports.methods import lookup, methods_text
 from bids_distclip.reports.page import inline, render, save
@@ -44,15 +47,37 @@ def build_page(
     sentences, references = methods_text(known)
     text = render(
         'participant.html',
-        script='viewer.js',
+        scripts=('viewer.js', 'rating.js'),
         subject=f'sub-{label}',
         images=images,
+        scale=SCALE,
+        dataset=_dataset_id(output_dir),
+        before=_neighbour(output_dir, name=name, step=-1),
+        after=_neighbour(output_dir, name=name, step=1),
+        group=(output_dir / 'group.html').is_file(),
         counts=_counts(images),
         methods=sentences,
         references=references,
         version=__version__,
     )
     return save(text, path=out or output_dir / f'{name}.html')
+
+
+def _dataset_id(output_dir: Path) -> str:
+    """Return what tells the ratings of this dataset from those of others in the same browser."""
+    try:
+        raw = json.loads((output_dir / 'dataset_description.json').read_text(encoding='utf-8'))
+        named = [raw.get('Name'), raw.get('DatasetLinks')]
+    except (OSError, ValueError, AttributeError):
+        named = []
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _neighbour(output_dir: Path, *, name: str, step: int) -> str:
+    """Return the person that comes after (1) or before (-1) this one in the order of names, or nothing."""
+    people = sorted({path.name for path in output_dir.glob('sub-*') if path.is_dir()} | {name})
+    place = people.index(name) + step
+    return people[place] if 0 <= place < len(people) and re.fullmatch('sub-[A-Za-z0-9+]+', people[place]) else ''
 
 
 def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -> dict[str, Any]:
@@ -64,6 +89,7 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
     numbers = _numbers(record.get('metrics') or {})
     return {
         'id': f'image-{number}',
+        'review': review_id(record),
         'path': path,
         'name': PurePosixPath(path).name,
         'status': status if status in _spec()['verdicts'] else 'failed',

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+#: Columns of ``*_scans.tsv`` that come from ratings.
+_RATED = ('distclip_rating', 'distclip_raters')
+
 
 def run_group(output_dir: Path) -> int:
     """Write the group's tables and page and say what was written; return the exit code.
 
     A folder without a single record is no failure: it says so.
     """
-    from bids_distclip.reports.group import build_group
+    from bids_distclip.dataset.outputs import annotate_scans
+    from bids_distclip.reports.group import build_group, read_review
 
     page = build_group(output_dir)
     if page is None:
         print(f'bids_distclip: group: nothing to gather; {output_dir} holds no record of any image. '
               'Run the participant level first.', flush=True)
-    else:
-        print(f'bids_distclip: group: wrote {page}', flush=True)
+        return 0
+    rated = annotate_scans(output_dir, read_review(output_dir).columns, columns=_RATED)
+    told = f' and the ratings of {len(rated)} *_scans.tsv' if rated else ''
+    print(f'bids_distclip: group: wrote {page}{told}', flush=True)
     return 0

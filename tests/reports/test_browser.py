@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from bids_distclip.quality.record import find_records, read_record
-from bids_distclip.reports.group import build_group
+from bids_distclip.reports.group import build_group, read_review
 from bids_distclip.reports.participant import build_page
 
 pytestmark = pytest.mark.browser
@@ -29,7 +31,7 @@ def opened(browser, subject_page):
     yield page
     page.close()
     assert trouble == []
-    assert [url for url in asked if not url.startswith('data:')] == [subject_page.as_uri()]
+    assert {url for url in asked if not url.startswith(('data:', 'blob:'))} == {subject_page.as_uri()}
 
 
 def test_f_flickers_source_and_harmonized_in_one_place(opened):
@@ -109,4 +111,66 @@ def test_the_group_table_sorts_by_number(browser, derivative):
     for expected in (['sub-01', 'sub-02', 'sub-03'], ['sub-03', 'sub-02', 'sub-01']):
         head.click()
         assert page.locator('.sortable tbody tr td:first-child').all_inner_texts()[:3] == expected
+    page.close()
+
+
+def test_keys_rate_and_comment_and_a_reload_keeps_both(opened):
+    opened.locator('#image-2').focus()
+    opened.keyboard.press('3')
+    opened.keyboard.press('c')
+    opened.keyboard.type('fold lost at 1 4')
+    opened.keyboard.press('Escape')
+    assert opened.evaluate('document.activeElement.id') == 'image-2'
+    opened.reload()
+    article = opened.locator('#image-2')
+    assert article.locator('[data-rate]:checked').get_attribute('value') == '3'
+    assert article.locator('[data-comment]').input_value() == 'fold lost at 1 4'
+    assert opened.locator('[data-rated=image-2]').inner_text() == '3 acceptable'
+    assert opened.locator('.done').inner_text() == '1 of 3 rated on this page'
+    article.focus()
+    opened.keyboard.press('3')
+    assert article.locator('[data-rate]:checked').count() == 0
+
+
+def test_ratings_are_exported_under_the_raters_name_and_read_back_by_the_group(opened, derivative, tmp_path):
+    opened.locator('#image-2').focus()
+    opened.keyboard.press('2')
+    opened.get_by_role('button', name='Export ratings').click()
+    assert 'Give your name' in opened.locator('.said').inner_text()
+    opened.get_by_label('Rater').fill('Ann O.')
+    opened.get_by_label('Rater').blur()
+    assert opened.locator('.done').inner_text() == '1 of 3 rated on this page'
+    with opened.expect_download() as download:
+        opened.get_by_role('button', name='Export ratings').click()
+    assert download.value.suggested_filename == 'ratings_Ann_O_.json'
+    out = shutil.copytree(derivative, tmp_path / 'out')
+    (out / 'ratings').mkdir()
+    download.value.save_as(out / 'ratings' / 'ann.json')
+    review = read_review(out)
+    assert review.notes == []
+    assert [(r.rater, r.rating, r.image) for r in review.ratings] == [('Ann O.', 2, 'sub-01/anat/sub-01_T1w.nii.gz')]
+
+
+def test_another_rater_in_the_same_browser_starts_afresh(opened):
+    opened.get_by_label('Rater').fill('ann')
+    opened.get_by_label('Rater').blur()
+    opened.locator('#image-1').focus()
+    opened.keyboard.press('4')
+    opened.get_by_label('Rater').fill('bob')
+    opened.get_by_label('Rater').blur()
+    assert opened.locator('.done').inner_text() == '0 of 3 rated on this page'
+    opened.get_by_label('Rater').fill('ann')
+    opened.get_by_label('Rater').blur()
+    assert opened.locator('.done').inner_text() == '1 of 3 rated on this page'
+
+
+def test_n_and_p_walk_over_people(browser, derivative):
+    for subject in ('01', '02', '03'):
+        records = [read_record(path) for path in find_records(derivative, subject=subject)]
+        build_page(derivative, subject, records)
+    page = browser.new_page()
+    page.goto((derivative / 'sub-02.html').as_uri())
+    for key, expected in (('n', 'sub-03'), ('p', 'sub-02'), ('p', 'sub-01')):
+        page.keyboard.press(key)
+        page.wait_for_url(f'**/{expected}.html')
     page.close()

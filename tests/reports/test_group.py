@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 
 import pytest
 
-from bids_distclip.quality.record import ImageRecord, record_path, write_record
-from bids_distclip.reports.group import build_group
+from bids_distclip.quality.ratings import FORMAT, review_id
+from bids_distclip.quality.record import ImageRecord, find_records, read_record, record_path, write_record
+from bids_distclip.reports.group import build_group, read_review
 from bids_distclip.reports.spread import conclude, spreads
 
 
@@ -75,3 +78,49 @@ def test_planted_scripts_stay_text_and_tables_stay_tables(tmp_path):
         rows = list(csv.reader(stream, delimiter='\t', quoting=csv.QUOTE_NONE))
     assert len(rows) == 2
     assert len(rows[0]) == len(rows[1])
+
+
+def rate(out, rater, values):
+    folder = out / 'ratings'
+    folder.mkdir(exist_ok=True)
+    records = [read_record(path).to_dict() for path in find_records(out)]
+    rows = [{'review': review_id(r), 'image': r['source']['path'], 'rating': v, 'comment': '<b>x'}
+            for r, v in zip(records, values, strict=True)]
+    (folder / f'{rater}.json').write_text(json.dumps({'format': FORMAT, 'rater': rater, 'ratings': rows}))
+
+
+def test_ratings_are_read_back_with_agreement_queue_and_tables(derivative, tmp_path):
+    out = shutil.copytree(derivative, tmp_path / 'out')
+    rate(out, 'ann', [3, 4, 4, 1, 2])
+    rate(out, 'bob', [3, 4, 4, 4, 2])
+    (out / 'sub-02.html').write_text('')
+    html = build_group(out).read_text()
+    assert 'To look at together' in html
+    assert 'href="sub-02.html#image-1"' in html
+    assert 'too few images in common to tell' in html
+    assert '&lt;b&gt;x' in html
+    with (out / 'group_agreement.tsv').open(newline='') as stream:
+        row = next(csv.DictReader(stream, delimiter='\t'))
+    assert (row['raters'], row['images'], row['same']) == ('ann, bob', '5', '0.8')
+    assert read_review(out).columns['sub-02/anat/sub-02_desc-harmonized_T1w.nii.gz'] == {
+        'distclip_rating': 2.5, 'distclip_raters': 2}
+    shutil.rmtree(out / 'ratings')
+    build_group(out)
+    assert not (out / 'group_agreement.tsv').exists()
+
+
+def test_ratings_of_images_that_were_made_anew_do_not_count(derivative, tmp_path):
+    out = shutil.copytree(derivative, tmp_path / 'out')
+    rate(out, 'ann', [3, 4, 4, 1, 2])
+    path = next(iter(find_records(out, subject='02')))
+    path.write_text(path.read_text().replace('"status": "harmonized"', '"status": "synthetic"'))
+    html = build_group(out).read_text()
+    assert '1 rating of images that are not here, or were made anew since, did not count' in html
+
+
+def test_a_record_that_cannot_be_read_is_told_and_left_out(derivative, tmp_path):
+    out = shutil.copytree(derivative, tmp_path / 'out')
+    next(iter(find_records(out, subject='02'))).write_text('{"half": ')
+    html = build_group(out).read_text()
+    assert 'sub-02/figures/sub-02_T1w_record.json cannot be read' in html
+    assert 'sub-03' in html

@@ -85,12 +85,30 @@ setInterval(() => {
   }
 }, 700);
 
+function writing(element) {
+  return element.matches && element.matches('textarea, select, input:not([type=radio]):not([type=range]):not([type=checkbox])');
+}
+
+function follow(name) {
+  const link = document.querySelector(`a[rel="${name}"]`);
+  if (link) link.click();
+}
+
 addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
   const key = event.key.toLowerCase();
+  if (key === 'escape' && writing(event.target)) (event.target.closest('article.image') || document.body).focus();
+  if (event.ctrlKey || event.metaKey || event.altKey || writing(event.target)) return;
   const index = articles.indexOf(event.target.closest ? event.target.closest('article.image') : null);
-  const viewer = articles.length ? articles[index >= 0 ? index : nearest()].querySelector('.viewer') : null;
-  if (key === 'j') turn(1);
+  const article = articles.length ? articles[index >= 0 ? index : nearest()] : null;
+  const viewer = article ? article.querySelector('.viewer') : null;
+  if (/^[1-4]$/.test(key)) {
+    rate(article, Number(key));
+  } else if (key === 'c' && article) {
+    event.preventDefault();
+    article.querySelector('[data-comment]').focus();
+  } else if (key === 'n') follow('next');
+  else if (key === 'p') follow('prev');
+  else if (key === 'j') turn(1);
   else if (key === 'k') turn(-1);
   else if (key === 'f') go(viewer, 'flicker');
   else if (key === 'w') go(viewer, 'wipe');
