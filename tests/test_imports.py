@@ -15,7 +15,7 @@ import bids_distclip
 
 PACKAGE = Path(bids_distclip.__file__).parent
 FLOORS = {
-    'cli': 5, '__main__': 5, 'workflow': 4, 'benchmark': 4, 'harmonizers': 3, 'training': 3, 'networks': 2,
+    'cli': 5, '__main__': 5, 'workflow': 4, 'benchmark': 4, 'harmonizers': 3, 'training': 3, 'audit': 3, 'networks': 2,
     'simulation': 2, 'dataset': 2, 'volume': 2, 'settings': 2, 'acquisition': 1, 'quality': 1, 'reports': 1,
     'errors': 0, 'weights': 0,
 }
@@ -102,6 +102,10 @@ def test_help_loads_nothing_heavy(tool):
             'try:\n    main(["--help"])\nexcept SystemExit as ended:\n    assert ended.code == 0')
     heavy = {'torch', 'nipype', 'bids', 'numpy', 'nibabel', 'SimpleITK', 'matplotlib', 'pydantic', 'scipy', 'pandas'}
     assert not loaded_by(code) & heavy
+
+
+def test_the_audit_loads_no_torch_and_no_images():
+    assert not loaded_by('import bids_distclip.audit.page') & {'torch', 'nipype', 'open_clip', 'nibabel', 'SimpleITK'}
 
 
 def test_planning_loads_neither_torch_nor_nipype():

@@ -1,4 +1,4 @@
-"""The toolbox: simulate phantoms, harmonize one image without BIDS, train, evaluate."""
+"""The toolbox: simulate phantoms, harmonize one image without BIDS, audit metadata, train, evaluate."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def build_parser(command: str | None = None) -> Parser:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_simulate(commands)
     _add_harmonize(commands)
+    _add_audit(commands)
     train = commands.add_parser('train', help='train networks')
     evaluate = commands.add_parser('evaluate', help='make the benchmark tables')
     if command == 'train':
@@ -45,7 +46,8 @@ def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     room = words[0] if words and words[0] in _ROOMS else None
     args = build_parser(room).parse_args(words)
-    return {'simulate': _simulate, 'harmonize': _harmonize, 'train': _train, 'evaluate': _evaluate}[args.command](args)
+    tools = {'simulate': _simulate, 'harmonize': _harmonize, 'audit': _audit, 'train': _train, 'evaluate': _evaluate}
+    return tools[args.command](args)
 
 
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
@@ -93,6 +95,22 @@ def _harmonize(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name != 'command'}
     told = harmonize_file(given.pop('source'), out=given.pop('out'), **given)
     print(told)
+    return 0
+
+
+def _add_audit(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'audit', help='look through the metadata of a BIDS dataset: what is missing, slipped or contradicts itself'
+    )
+    parser.add_argument('bids_dir', type=Path, metavar='BIDS_DIR', help='the dataset; its sidecars are enough')
+    parser.add_argument('out', type=Path, metavar='OUT', help='the folder to write the page and the tables into')
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from bids_distclip.audit.page import audit_dataset
+
+    page, told = audit_dataset(args.bids_dir, out=args.out)
+    print('\n'.join([*told, f'distclip: wrote {page}']))
     return 0
 
 

@@ -31,7 +31,7 @@ def cohen(first: Sequence[int], second: Sequence[int], *, weighted: bool = False
     return 1 - float((cost * table).sum()) / expected if expected > 0 else float('nan')
 
 
-def fleiss(ratings: Sequence[Sequence[int]]) -> float:
+def fleiss(ratings: Sequence[Sequence[int]] | np.ndarray) -> float:
     """Return Fleiss' kappa (1971) over images that were rated by the same number of raters, two or more.
 
     One row per image, one rating per rater; which rater gave it does not matter. nan where all agree on one

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from bids_distclip.reports.methods import lookup
 from bids_distclip.reports.page import render, save
 from bids_distclip.reports.review import AGREEMENT, COLUMNS, Review, agreement_row, gather
 from bids_distclip.reports.spread import Spread, conclude, spreads
+from bids_distclip.reports.table import cell, tsv
 
 _ABOUT = {'subject': 'Subject', 'image': 'Image', 'status': 'State', 'family': 'Family', 'target': 'Target'}
 _SPREAD = (
@@ -37,12 +36,12 @@ def build_group(output_dir: Path) -> Path | None:
     records = [record for _, record in found]
     review = gather(output_dir, found)
     rows = [_row(record, subject=subject) for subject, record in found]
-    rows = [{_cell(key): _cell(value) for key, value in row.items()} for row in rows]
+    rows = [{cell(key): cell(value) for key, value in row.items()} for row in rows]
     columns = list(dict.fromkeys([*_ABOUT, *(key for row in rows for key in row)]))
     table = [{key: row.get(key, 'n/a') for key in columns} for row in rows]
     tissues = [_spread_row(spread) for spread in spreads(records)]
-    save(_tsv(columns, rows=table), path=output_dir / 'group_images.tsv')
-    save(_tsv(_SPREAD, rows=tissues), path=output_dir / 'group_spread.tsv')
+    save(tsv(columns, rows=table), path=output_dir / 'group_images.tsv')
+    save(tsv(_SPREAD, rows=tissues), path=output_dir / 'group_spread.tsv')
     _write_review(output_dir, review=review)
     text = render(
         'group.html',
@@ -85,8 +84,7 @@ def _write_review(output_dir: Path, *, review: Review) -> None:
     }
     for name, (columns, rows) in tables.items():
         if rows:
-            cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
-            save(_tsv(columns, rows=cells), path=output_dir / name)
+            save(tsv(columns, rows=rows), path=output_dir / name)
         else:
             (output_dir / name).unlink(missing_ok=True)
 
@@ -98,7 +96,7 @@ def _review(review: Review, *, output_dir: Path) -> dict[str, Any]:
         subject, place = review.links[group[0].review]
         link = _link(subject, output_dir=output_dir)
         queue.append({'image': group[0].image, 'ratings': group, 'link': f'{link}#{place}' if link else ''})
-    rows = [{key: _cell(value) for key, value in agreement_row(found).items()} for found in review.agreement]
+    rows = [{key: cell(value) for key, value in agreement_row(found).items()} for found in review.agreement]
     return {
         'sentences': review.sentences(), 'notes': review.notes, 'queue': queue, 'agreement': rows, 'columns': AGREEMENT,
     }
@@ -124,7 +122,7 @@ def _spread_row(spread: Spread) -> dict[str, str]:
     values['tissue'] = spread.tissue.removeprefix('class_')
     for name, pair in (('mean', spread.mean), ('sd', spread.sd), ('cv', spread.variation)):
         values |= {f'{name}_before': pair[0], f'{name}_after': pair[1]}
-    return {key: _cell(values[key]) for key in _SPREAD}
+    return {key: cell(values[key]) for key in _SPREAD}
 
 
 def _heading(key: str) -> str:
@@ -142,19 +140,3 @@ def _link(subject: str, *, output_dir: Path) -> str:
 def _states(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     states = [str(record.get('status')) for record in records]
     return [(state, states.count(state)) for state in dict.fromkeys(states)]
-
-
-def _cell(value: Any) -> str:
-    if value is None or value == '' or value != value:
-        return 'n/a'
-    return f'{value:.5g}' if isinstance(value, float) else re.sub(r'\s+', ' ', str(value))
-
-
-def _tsv(columns: Sequence[str], *, rows: Iterable[Mapping[str, str]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(
-        stream, columns, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_NONE, quotechar=None
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

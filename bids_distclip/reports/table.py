@@ -1,0 +1,31 @@
+"""Tables as files: cells that cannot break a row, whatever stands in them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def cell(value: Any) -> str:
+    """Return a value as the cell of a table: numbers short, no tabs or line breaks, ``n/a`` for what is not known.
+
+    >>> cell(0.1234567), cell(float('nan')), cell('a\\tb')
+    ('0.12346', 'n/a', 'a b')
+    """
+    if value is None or value == '' or value != value:
+        return 'n/a'
+    if isinstance(value, (list, tuple)):
+        return ', '.join(map(cell, value)) or 'n/a'
+    return f'{value:.5g}' if isinstance(value, float) else re.sub(r'\s+', ' ', str(value))
+
+
+def tsv(columns: Sequence[str], *, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return a table of some columns as tab-separated text with a header."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_NONE, quotechar=None)
+    writer.writerow([cell(column) for column in columns])
+    writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
+    return stream.getvalue()
