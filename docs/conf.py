@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import sys
 from importlib.resources import files
 from pathlib import Path
 
 import bids_distclip
-from bids_distclip import errors
+from bids_distclip.cli import spec
 from bids_distclip.cli.parser import build_parser
 from bids_distclip.quality.metrics import metric_table
 
@@ -36,11 +35,8 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 def exit_codes() -> str:
     """Return the table of exit codes from the errors of the package."""
-    kinds = [k for _, k in inspect.getmembers(errors, inspect.isclass) if issubclass(k, errors.DistclipError)]
-    rows = {k.code: [f'{k.code}', f'`{k.__name__}`', inspect.getdoc(k).splitlines()[0]] for k in kinds
-            if k is not errors.DistclipError}
-    done = ['0', '', 'Everything that was asked for is there.']
-    return table(['code', 'error', 'meaning'], [done, *(rows[code] for code in sorted(rows))])
+    rows = [[str(code), f'`{name}`', meaning] for code, name, meaning in spec.exit_codes()]
+    return table(['code', 'name', 'meaning'], rows)
 
 
 def numbers() -> str:
