@@ -124,8 +124,7 @@ def real_cases(brains: Path, *, subjects: Sequence[str] = ('openmsmni07', 'openm
 
     The guide is the next subject's image. Equal families have no second protocol: only *nothing to do* is asked.
     """
-    guesses = json.loads((Path(__file__).parent / 'real_protocols.json').read_text(encoding='utf-8'))
-    loaded = {s: {f: _read_real(brains, s, f, guesses) for f in ('T1w', 'T2w', 'FLAIR')} for s in subjects}
+    loaded = {s: {f: read_real(brains, s, f) for f in ('T1w', 'T2w', 'FLAIR')} for s in subjects}
     for index, subject in enumerate(subjects):
         scans, guides = loaded[subject], loaded[subjects[(index + 1) % len(subjects)]]
         for a, b in PAIRS:
@@ -146,7 +145,15 @@ def real_cases(brains: Path, *, subjects: Sequence[str] = ('openmsmni07', 'openm
             )
 
 
-def _read_real(brains: Path, subject: str, family: str, guesses: dict) -> Prepared:
+def read_real(brains: Path, subject: str, family: str) -> Prepared:
+    """Read one skull-stripped image of a folder of real heads, with its published protocol where one is known.
+
+    Raises
+    ------
+    NoInput
+        If the subject has no image of this contrast.
+    """
+    guesses = json.loads((Path(__file__).parent / 'real_protocols.json').read_text(encoding='utf-8'))
     found = sorted(p for p in Path(brains).glob(f'sub-{subject}/**/*_{family}.nii.gz') if '_ce-' not in p.name)
     if not found:
         raise NoInput(f'There is no {family} of sub-{subject}', file=brains, cure='Name the folder with real heads.')

@@ -21,11 +21,18 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto')
     parser.add_argument('--planes', type=int, choices=(1, 3), default=3)
     parser.add_argument('--engines', default='identity,histogram,distclip', help='comma-separated names')
+    parser.add_argument(
+        '--realism',
+        action='store_true',
+        help='instead of the benchmark, measure simulated heads beside the real ones (needs --labels and --brains)',
+    )
     parser.add_argument('--pairs', default='', help='comma-separated, as T1w-T2w; default all')
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
+    if args.realism:
+        return _compare_with_real(args)
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
     from bids_distclip.errors import UsageError
@@ -45,6 +52,20 @@ def run_evaluate(args: argparse.Namespace) -> int:
     )
     (args.out / 'benchmark.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
+    return 0
+
+
+def _compare_with_real(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.realism import real_heads, simulated_heads, write_realism
+    from bids_distclip.errors import UsageError
+    from bids_distclip.simulation.anatomy import read_anatomies
+
+    if not args.labels or not args.brains:
+        raise UsageError('Realism is measured on two sides', cure='Give --labels and --brains.')
+    subjects = sorted(p.name.removeprefix('sub-') for p in args.brains.glob('sub-*'))
+    whole = [a for a in read_anatomies(args.labels) if a.whole_head]
+    share = write_realism(dict(real_heads(args.brains, subjects)), dict(simulated_heads(whole)), args.out)
+    print(f'{share:.0%} of the real values lie within the simulated range; figure and table in {args.out}')
     return 0
 
 

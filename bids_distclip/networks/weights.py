@@ -39,6 +39,7 @@ def save_weights(path: Path, model: torch.nn.Module, *, options: dict[str, Any],
         value = value.detach().cpu().contiguous()
         state[name] = value.half() if half and value.is_floating_point() else value
     save_file(state, path, metadata={'options': json.dumps(options)})
+    path.chmod(0o644)
 
 
 def load_clip(path: Path) -> MRCLIP:

@@ -7,6 +7,7 @@ import pytest
 
 from bids_distclip.benchmark.cases import PAIRS, real_cases, simulated_cases
 from bids_distclip.benchmark.pictures import draw_case
+from bids_distclip.benchmark.realism import measure, write_realism
 from bids_distclip.benchmark.run import run_cases, summary, write_table
 from bids_distclip.harmonizers.base import Harmonized
 from bids_distclip.simulation.phantom import phantom
@@ -63,6 +64,27 @@ def test_the_true_answer_scores_highest(cases, tmp_path):
 def test_a_picture_of_a_case_is_drawn(cases, tmp_path):
     path = draw_case(cases[0], 'identity', cases[0].truth, tmp_path)
     assert path.stat().st_size > 5_000
+
+
+def test_realism_measures_ratios_noise_and_sharpness(tmp_path):
+    rng = np.random.default_rng(0)
+    shape = (110, 110, 110)
+    away = np.linalg.norm(np.indices(shape).T - 54.5, axis=-1).T
+    brain = away < 52
+    t1w = np.select([away < 20, away < 40, away < 46, away < 49, brain], [0.2, 1.0, 0.7, 0.2, 0.7], 0.0)
+    t2w = np.select([away < 20, away < 40, away < 46, away < 49, brain], [0.9, 0.3, 0.45, 0.6, 0.45], 0.0)
+    noise = 0.02 * rng.normal(size=(2, *shape)) * brain
+    found = measure({'T1w': t1w + noise[0] / 4, 'T2w': t2w + noise[1], 'FLAIR': t2w + 4 * noise[1]}, brain)
+    assert found['T1w', 'gray'] == pytest.approx(0.7, abs=0.01)
+    assert found['T2w', 'ventricle'] == pytest.approx(3.0, abs=0.05)
+    assert found['T2w', 'sulcus'] == pytest.approx(2.0, abs=0.05)
+    assert found['T2w', 'contrast_to_noise'] == pytest.approx(0.15 / 0.02, rel=0.05)
+    assert found['FLAIR', 'contrast_to_noise'] == pytest.approx(0.15 / 0.08, rel=0.05)
+    assert found['FLAIR', 'spectral_slope'] > found['T2w', 'spectral_slope'] > -8
+    share = write_realism({'a': found}, {'b': found, 'c': found}, tmp_path)
+    assert share == 1.0
+    assert len((tmp_path / 'realism.tsv').read_text().splitlines()) == 1 + 3 * 3
+    assert (tmp_path / 'realism.png').stat().st_size > 10_000
 
 
 def test_real_heads_come_with_published_protocols(pytestconfig):

@@ -20,6 +20,11 @@ def test_weights_come_back_as_they_were_written(tmp_path):
         torch.testing.assert_close(a, b)
 
 
+def test_everybody_may_read_written_weights(tmp_path):
+    save_weights(tmp_path / 'w.safetensors', Generator(OPTIONS), options=OPTIONS.to_dict())
+    assert (tmp_path / 'w.safetensors').stat().st_mode & 0o777 == 0o644
+
+
 def test_a_pickle_is_refused_and_not_opened(tmp_path):
     class Trap:
         def __reduce__(self):
