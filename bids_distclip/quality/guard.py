@@ -13,6 +13,8 @@ from bids_distclip.quality.gradient import box, gradient, magnitude
 #: Gaussian width of the gradients and of the neighbourhood that is compared, in millimetres.
 FINE = 1.0
 NEIGHBOURHOOD = 3.0
+#: Findings lie so many millimetres apart, and smaller changes (of 1) are not told.
+APART, LEAST = 20.0, 0.1
 _TINY = 1e-12
 
 
@@ -68,6 +70,39 @@ def compare_structure(
         worst_lost=_place(lost, part=part),
         worst_invented=_place(invented, part=part),
     )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place where structure changed most: ``kind`` is lost or invented, ``value`` its part in 0..1.
+
+    ``place`` is in the scanner's millimetres (RAS+), ``voxel`` the index in the image's grid.
+    """
+
+    kind: str
+    value: float
+    place: tuple[float, float, float]
+    voxel: tuple[int, int, int]
+
+
+def find_places(guard: Guard, *, affine: np.ndarray, most: int = 3) -> list[Finding]:
+    """Return the places of the largest changes, at least :data:`APART` millimetres apart, the largest first.
+
+    ``affine`` is ``(4, 4)``, voxel to RAS+ millimetres. Changes below :data:`LEAST` are not told: every image has
+    a place that changed most.
+    """
+    size = np.abs(guard.map)
+    found: list[Finding] = []
+    candidates = np.flatnonzero((size >= LEAST) & (size == ndimage.maximum_filter(size, size=3)))
+    for index in candidates[np.argsort(size.ravel()[candidates])[::-1]]:
+        voxel = tuple(int(i) for i in np.unravel_index(index, size.shape))
+        place = (affine @ [*voxel, 1.0])[:3]
+        if len(found) < most and all(np.linalg.norm(place - other.place) >= APART for other in found):
+            value = float(guard.map[voxel])
+            kind = 'lost' if value < 0 else 'invented'
+            x, y, z = (round(float(p), 1) for p in place)
+            found.append(Finding(kind, round(abs(value), 3), (x, y, z), (voxel[0], voxel[1], voxel[2])))
+    return found
 
 
 def _unit_energy(data: np.ndarray, *, mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:

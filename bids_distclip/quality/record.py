@@ -25,7 +25,9 @@ class ImageRecord:
     ``Acquisition.to_dict()``. ``preparation``: what was done before the engine (bias_correction, brain_mask).
     ``engine``: the harmonizer's details. ``metrics``: name to value, unit, meaning, good (and ``before``, the
     source's own value). ``figures``: name to file name in the folder :data:`FOLDER` of the subject.
-    ``output``: path relative to the output folder.
+    ``output``: path relative to the output folder. ``findings``: places of the structure guard, each with kind,
+    value, place (scanner millimetres) and figure. ``look``: ``before`` and ``after``, each what
+    :func:`bids_distclip.quality.profile.look` keeps of the intensities.
     """
 
     source: Mapping[str, Any]
@@ -37,7 +39,9 @@ class ImageRecord:
     preparation: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    look: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Mapping[str, Any], ...] = ()
     output: str | None = None
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -48,14 +52,15 @@ class ImageRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary; :meth:`from_dict` reads it back."""
-        return {**asdict(self), 'warnings': list(self.warnings)}
+        return {**asdict(self), 'warnings': list(self.warnings), 'findings': list(self.findings)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ImageRecord:
         """Read what :meth:`to_dict` wrote; keys of later versions are ignored."""
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in raw.items() if key in known}
-        return cls(**{**values, 'warnings': tuple(values.get('warnings') or ())})
+        lists = {name: tuple(values.get(name) or ()) for name in ('warnings', 'findings')}
+        return cls(**{**values, **lists})
 
 
 def record_path(output_dir: Path, subject: str, stem: str) -> Path:

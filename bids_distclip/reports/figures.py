@@ -65,7 +65,7 @@ def draw_figures(
         drawn['structure'] = _structure(shown, data=structure)
     out_dir.mkdir(parents=True, exist_ok=True)
     kinds = {name: 'jpg' if name in _FLICKERED else 'webp' for name in drawn}
-    return {name: _save(drawn[name], path=out_dir / f'{stem}_{name}.{kind}') for name, kind in kinds.items()}
+    return {name: save_figure(drawn[name], path=out_dir / f'{stem}_{name}.{kind}') for name, kind in kinds.items()}
 
 
 def _frame(image: Prepared, *, beside: Prepared | None) -> Frame:
@@ -155,7 +155,8 @@ def _range(values: np.ndarray, *, mask: np.ndarray) -> float:
     return next((r for r in RANGES if r >= high), RANGES[-1])
 
 
-def _save(figure: Figure, *, path: Path) -> str:
+def save_figure(figure: Figure, *, path: Path) -> str:
+    """Write a figure as the suffix of its path says, whole or not at all, and return the file's name."""
     temporary = path.with_name(f'.{path.name}.tmp-{os.getpid()}')
     kind = path.suffix.removeprefix('.')
     figure.savefig(temporary, format=kind, facecolor=figure.get_facecolor(), pil_kwargs={'quality': 86})

@@ -87,32 +87,41 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
     panes = _panes(record, folders=folders)
     fields = _fields(record)
     numbers = _numbers(record.get('metrics') or {})
+    warnings = _warnings(record)
+    reasons = warnings + [f'{row["label"]} is worse than in the source.' for row in numbers if _worse(row)]
+    shown = 'warned' if reasons and status == 'harmonized' else status
     return {
         'id': f'image-{number}',
         'review': review_id(record),
         'path': path,
         'name': PurePosixPath(path).name,
-        'status': status if status in _spec()['verdicts'] else 'failed',
-        'badge': _spec()['verdicts'].get(status, {}).get('badge', status),
-        'verdict': _verdict(record, status=status),
+        'status': shown if shown in _spec()['verdicts'] else 'failed',
+        'badge': _spec()['verdicts'].get(shown, {}).get('badge', status),
+        'verdict': _verdict(record, status=status, reasons=reasons),
         'cure': record.get('cure') or '',
-        'warnings': _warnings(record),
+        'warnings': warnings,
+        'findings': _findings(record, folders=folders),
         'panes': panes,
         'big': {'source', 'harmonized'} <= {pane['name'] for pane in panes},
         'histogram': inline(str(lookup(record, 'figures.histogram') or ''), folders=folders),
         'target': _target(record),
         'fields': fields,
         'known': sum(bool(row['value']) for row in fields),
+        'missing': [row['key'] for row in fields if not row['value']],
         'wanted': any(row['wanted'] for row in fields),
         'notes': [str(note) for note in lookup(record, 'acquisition.notes') or ()],
         'numbers': numbers,
-        'look': [row['label'] for row in numbers if row['judgement'].startswith('worse')],
         'facts': _facts(record),
         'output': record.get('output') or '',
     }
 
 
-def _verdict(record: Mapping[str, Any], *, status: str) -> str:
+def _worse(row: Mapping[str, str]) -> bool:
+    return row['judgement'].startswith('worse')
+
+
+def _verdict(record: Mapping[str, Any], *, status: str, reasons: Sequence[str]) -> str:
+    """Return what became of an image in a sentence or two, with the first reason to look again."""
     spec = _spec()
     kind, name = lookup(record, 'target.kind'), lookup(record, 'target.name') or 'an unnamed target'
     values = {
@@ -122,7 +131,27 @@ def _verdict(record: Mapping[str, Any], *, status: str) -> str:
         '{reason}': str(record.get('reason') or 'No reason was recorded.'),
     }
     text = spec['verdicts'].get(status, {}).get('text', f'Unknown status {status}. ' + '{reason}')
+    done = _fill(text, values)
+    if status != 'harmonized' or not reasons:
+        return done
+    more = f' And {len(reasons) - 1} more.' if len(reasons) > 1 else ''
+    return _fill(spec['verdicts']['warned']['text'], {'{done}': done, '{reasons}': reasons[0] + more})
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
     return re.sub('|'.join(map(re.escape, values)), lambda found: values[found.group()], text)
+
+
+def _findings(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the places of the structure guard in words, each with its picture."""
+    rows = []
+    for finding in record.get('findings') or ():
+        place = [f'{axis} = {_text(value)}' for axis, value in zip('xyz', finding.get('place') or (), strict=False)]
+        rows.append({
+            'kind': str(finding.get('kind') or 'changed'), 'value': _text(finding.get('value'), digits=2),
+            'place': ', '.join(place), 'image': inline(str(finding.get('figure') or ''), folders=folders),
+        })
+    return rows
 
 
 def _warnings(record: Mapping[str, Any]) -> list[str]:

@@ -19,11 +19,13 @@ from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_wri
 from bids_distclip.workflow.gpu import Card, choose_cards
 from bids_distclip.workflow.group import run_group
 from bids_distclip.workflow.job import Job
+from bids_distclip.workflow.pages import make_pages
 from bids_distclip.workflow.plan import Plan, make_plan
 from bids_distclip.workflow.products import write_skip
+from bids_distclip.workflow.resources import available_cores
 from bids_distclip.workflow.run import device_line, run_graph, wants_card
 from bids_distclip.workflow.status import Status, exit_code, merge, read_statuses, write_status
-from bids_distclip.workflow.steps import make_page, report_subject
+from bids_distclip.workflow.steps import report_subject
 from bids_distclip.workflow.targets import resolve_targets
 from bids_distclip.workflow.weights import check_engine, engine_weights_sha256
 
@@ -80,7 +82,7 @@ def run_participants(settings: Settings) -> int:
 
 
 def run_reports(settings: Settings) -> int:
-    """Make the pages of people anew from the records in the output folder, and return the exit code.
+    """Make the pages of people anew from the records in the output folder, side by side; return the exit code.
 
     Raises
     ------
@@ -93,9 +95,7 @@ def run_reports(settings: Settings) -> int:
     if not people:
         raise NoInput('There is no record to make a page of.', file=settings.output_dir,
                       cure='run without --reports-only first.')
-    for subject in people:
-        print(f'wrote {make_page(settings.output_dir, subject=subject)}', flush=True)
-    return 0
+    return make_pages(settings.output_dir, people=people, workers=settings.nprocs or available_cores())
 
 
 def select(settings: Settings) -> Selection:
@@ -118,7 +118,7 @@ def _open_run(settings: Settings, *, cards: tuple[Card, ...], plan: Plan, weight
     (run.logs / 'config.toml').write_text(settings.to_toml())
     (run.logs / 'plan.txt').write_text(plan.describe() + '\n')
     for item in plan.rejections:
-        log.info('rejected %s: %s', item.relative, item.reason)
+        log.log(logging.WARNING if item.fetchable else logging.INFO, 'rejected %s: %s', item.relative, item.reason)
     told = write_dataset_files(settings.output_dir, bids_dir=settings.bids_dir, descriptions=plan.descriptions())
     for warning in told:
         log.warning(warning)

@@ -33,9 +33,12 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
     The image and its sidecar come last: while they are not there, a later run does all of it again.
     """
     from bids_distclip.quality.metrics import image_metrics
+    from bids_distclip.quality.profile import look
 
     metrics = image_metrics(source, result.data, target)
-    figures, trouble = _figures(run, job=job, source=source, result=result, target=target)
+    looks = {'before': look(source.volume.data / source.scale, brain=source.brain),
+             'after': look(result.data / target.scale, brain=source.brain)}
+    drawn, trouble = _figures(run, job=job, source=source, result=result, target=target)
     stripped = stripped_brain(source.volume) is not None
     if run.settings.output_level != 'minimal':
         _write_mask(run, job=job, source=source)
@@ -44,7 +47,7 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
     state = 'synthetic' if job.synthesize else 'harmonized'
     record = ImageRecord(
         **_about(job, target=_target(target)), status=state, preparation=_preparation(run, job=job, stripped=stripped),
-        engine=dict(result.details), metrics=metrics, figures=figures, output=str(job.output),
+        engine=dict(result.details), metrics=metrics, look=looks, output=str(job.output), **drawn,
         warnings=(*job.warnings, *source.volume.notes, *trouble), versions=versions(),
     )
     path = write_record(record, path=record_path(run.output_dir, job.subject, job.name))
@@ -145,17 +148,21 @@ def _as_float(volume: Volume) -> Volume:
 
 def _figures(
     run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Draw the figures; those that cannot be drawn are told, and never fail an image."""
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Draw the figures of the record; those that cannot be drawn are told, and never fail an image."""
     folder = record_path(run.output_dir, job.subject, job.name).parent
     try:
-        from bids_distclip.quality.guard import compare_structure
+        from bids_distclip.quality.guard import compare_structure, find_places
         from bids_distclip.reports.figures import draw_figures
+        from bids_distclip.reports.findings import draw_findings
 
         guard = compare_structure(source.volume.data / source.scale, result.data / target.scale, mask=source.brain,
                                   spacing=source.volume.spacing)
-        return draw_figures(source, result.data, target, uncertainty=result.uncertainty, structure=guard.map,
-                            out_dir=folder, stem=job.name), ()
+        figures = draw_figures(source, result.data, target, uncertainty=result.uncertainty, structure=guard.map,
+                               out_dir=folder, stem=job.name)
+        findings = draw_findings(source, result.data, target, structure=guard.map, out_dir=folder, stem=job.name,
+                                 findings=find_places(guard, affine=source.volume.affine))
+        return {'figures': figures, 'findings': tuple(findings)}, ()
     except Exception as error:  # noqa: BLE001 - by contract a report never fails a run
         return {}, (f'The figures could not be drawn ({type(error).__name__}: {error}).',)
 

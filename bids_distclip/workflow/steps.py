@@ -21,6 +21,7 @@ from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.files import load_harmonized, save_harmonized
 from bids_distclip.workflow.gpu import lease
 from bids_distclip.workflow.job import Job
+from bids_distclip.workflow.pages import make_page
 from bids_distclip.workflow.products import write_failure, write_products
 from bids_distclip.workflow.status import Status, failed, write_status
 from bids_distclip.workflow.targets import TargetSpec
@@ -129,15 +130,6 @@ def report_subject(run_file: str, *, subject: str) -> str:
         print(f'bids_distclip: the page of sub-{subject} could not be made ({error}); the images are fine.',
               file=sys.stderr, flush=True)
         return ''
-
-
-def make_page(output_dir: Path, *, subject: str) -> Path:
-    """Make the page of one person from the records on disk and return it."""
-    from bids_distclip.quality.record import find_records, read_record
-    from bids_distclip.reports.participant import build_page
-
-    records = [read_record(path) for path in find_records(output_dir, subject=subject)]
-    return build_page(output_dir, subject, records)
 
 
 def attempt(run: Run, *, job: Job, work: Callable[[], str]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_distclip.quality.guard import compare_structure
+from bids_distclip.quality.guard import Guard, compare_structure, find_places
 
 
 @pytest.fixture
@@ -63,3 +63,13 @@ def test_an_empty_mask_gives_no_finding(head):
     data, mask = head
     found = compare_structure(data, data, mask=np.zeros_like(mask), spacing=(1, 1, 1))
     assert (found.lost, found.invented, found.worst_lost) == (0, 0, None)
+
+
+def test_places_of_the_largest_changes_are_apart_and_in_scanner_millimetres():
+    found = np.zeros((40, 40, 40), dtype=np.float32)
+    found[10, 10, 10], found[11, 12, 10], found[30, 30, 30], found[20, 5, 5] = -0.9, -0.8, 0.5, 0.05
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -10
+    places = find_places(Guard(found, 0, 0, None, None), affine=affine)
+    assert [(p.kind, p.voxel, p.place) for p in places] == [
+        ('lost', (10, 10, 10), (10, 10, 10)), ('invented', (30, 30, 30), (50, 50, 50))]

@@ -11,9 +11,11 @@ from scipy import ndimage
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Target
+from bids_distclip.quality.guard import Guard, find_places
 from bids_distclip.quality.metrics import image_metrics
 from bids_distclip.quality.record import ImageRecord, record_path, write_record
 from bids_distclip.reports.figures import draw_figures
+from bids_distclip.reports.findings import draw_findings
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.prepared import Prepared
 
@@ -63,6 +65,10 @@ def derivative(tmp_path_factory, head):
         folder = out / f'sub-{subject}' / 'figures'
         spread = harmonized * 0.1
         figures = draw_figures(head, harmonized, target, uncertainty=spread, out_dir=folder, stem=stem)
+        guard = Guard(np.zeros_like(harmonized), 0.0, 0.0, None, None)
+        guard.map[40, 60, 20], guard.map[20, 50, 30] = -0.6, 0.4
+        findings = draw_findings(head, harmonized, target, structure=guard.map, out_dir=folder, stem=stem,
+                                 findings=find_places(guard, affine=head.volume.affine))
         record = ImageRecord(
             source={'path': f'sub-{subject}/anat/{stem}.nii.gz', 'family': 'T1w', 'sha256': 'a' * 64},
             status='harmonized',
@@ -72,6 +78,7 @@ def derivative(tmp_path_factory, head):
             engine={'engine': 'distclip', 'guidance': 'image', 'weights_sha256': 'b' * 64},
             metrics=image_metrics(head, harmonized, target),
             figures=figures,
+            findings=tuple(findings),
             output=f'sub-{subject}/anat/sub-{subject}_desc-harmonized_T1w.nii.gz',
             warnings=('The slices are 4 mm thick.',),
             versions={'bids_distclip': '0.1.0', 'nibabel': '5'},

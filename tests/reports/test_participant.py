@@ -53,16 +53,32 @@ def test_the_verdict_of_every_image_is_said_in_a_sentence(page):
     assert 'The image was left as it is. The FLAIR image is no good.' in text
     assert 'No output was written. The T2w image is no good.' in text
     assert 'Take another.' in text
-    assert 'The slices are 4 mm thick.' in text
+    assert 'Look again before you use it: The slices are 4 mm thick.' in text
 
 
 def test_known_missing_and_doubtful_metadata_are_told_apart(page):
-    assert '3 of 14 fields are known.' in page
+    assert '3 of 14 fields are known; missing: ManufacturersModelName, MagneticFieldStrength' in page
     assert 'not known' in page
     assert 'sidecar:sub-01_T1w.json' in page
     rows = re.findall(r'<tr class="doubtful">.*?</tr>', page, flags=re.DOTALL)
     assert len(rows) == 1
     assert 'Repetition time' in rows[0]
+
+
+def test_findings_of_the_guard_are_listed_largest_first_and_lead_to_their_slices(page):
+    text = Tags(page).text
+    assert text.index('Structure lost, 0.6, at') < text.index('Structure invented, 0.4, at')
+    targets = re.findall(r'<li><a href="#(image-\d-finding-\d)">', page)
+    assert len(targets) == 2
+    for target in targets:
+        figure = page[page.index(f'<figure id="{target}"'):]
+        assert 'data:image/webp' in figure[: figure.index('</figure>')]
+
+
+def test_an_image_without_anything_odd_is_not_warned_of(tmp_path):
+    html = build_page(tmp_path, '01', [{'status': 'harmonized', 'target': {'name': 'p'}}]).read_text()
+    assert 'Harmonized to p.' in html
+    assert 'Look again' not in html
 
 
 def test_numbers_stand_beside_the_source_and_are_judged_by_comparison_only(page):
@@ -95,7 +111,7 @@ def test_the_page_asks_no_other_place_for_anything(page):
 
 def test_every_picture_is_inside_the_page_with_words_for_those_who_cannot_see_it(page):
     images = [a for t, a in Tags(page).tags if t == 'img']
-    assert len(images) == 7
+    assert len(images) == 9
     assert all(re.match('data:image/(webp|jpeg);base64,', a['src']) for a in images)
     assert all(a['alt'] and int(a['width']) for a in images)
     assert len(page) < 3e6 * 1.4
@@ -139,6 +155,7 @@ def evil_record() -> dict:
         'acquisition': raw, 'preparation': {EVIL: EVIL}, 'engine': {'prompt': EVIL, EVIL: EVIL},
         'metrics': {EVIL: dict.fromkeys(('value', 'before', 'unit', 'meaning', 'good', 'label'), EVIL)},
         'figures': {'source': EVIL, 'harmonized': EVIL, 'histogram': EVIL},
+        'findings': [{'kind': EVIL, 'value': EVIL, 'place': [EVIL, EVIL, EVIL], 'figure': EVIL}],
         'output': EVIL, 'warnings': [EVIL], 'versions': {'bids_distclip': EVIL, EVIL: EVIL},
     }
 
