@@ -24,7 +24,7 @@ COPY . /src
 RUN /opt/distclip/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation /src \
     && python3 /src/scripts/image-slim /opt/distclip \
     && /opt/distclip/bin/distclip simulate /tmp/phantom --heads 1 --scanners 1 --suffixes T1w --spacing 4 \
-    && /opt/distclip/bin/bids_distclip /tmp/phantom /tmp/out participant group --device cpu \
+    && /opt/distclip/bin/bids_distclip /tmp/phantom /tmp/out participant group --device cpu --planes 1 \
     && rm -rf /tmp/* && mkdir -p /opt/templateflow \
     && /opt/distclip/bin/python -c "from bids_distclip import __version__; print(__version__)" > /version
 
