@@ -9,6 +9,14 @@ from pathlib import Path
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip evaluate`` to a parser; imports nothing heavy."""
     parser.add_argument(
+        'what',
+        nargs='?',
+        choices=('pairs', 'mrclip', 'realism'),
+        default='pairs',
+        help='contrast pairs by every engine (default); retrieval and order of numbers in MR-CLIP (needs --labels); '
+        'simulated heads measured beside real ones (needs --labels and --brains)',
+    )
+    parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
     )
     parser.add_argument(
@@ -21,18 +29,13 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto')
     parser.add_argument('--planes', type=int, choices=(1, 3), default=3)
     parser.add_argument('--engines', default='identity,histogram,distclip', help='comma-separated names')
-    parser.add_argument(
-        '--realism',
-        action='store_true',
-        help='instead of the benchmark, measure simulated heads beside the real ones (needs --labels and --brains)',
-    )
     parser.add_argument('--pairs', default='', help='comma-separated, as T1w-T2w; default all')
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
-    if args.realism:
-        return _compare_with_real(args)
+    if args.what != 'pairs':
+        return _compare_with_real(args) if args.what == 'realism' else _question_mrclip(args)
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
     from bids_distclip.errors import UsageError
@@ -52,6 +55,22 @@ def run_evaluate(args: argparse.Namespace) -> int:
     )
     (args.out / 'benchmark.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
+    return 0
+
+
+def _question_mrclip(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.embedding import evaluate_mrclip, write_scores
+    from bids_distclip.errors import UsageError
+    from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip
+    from bids_distclip.simulation.anatomy import read_anatomies
+    from bids_distclip.training.mrclip import HELD_OUT
+
+    if not args.labels:
+        raise UsageError('MR-CLIP is questioned on simulated heads', cure='Give --labels.')
+    heads = [a for a in read_anatomies(args.labels) if a.name in HELD_OUT]
+    scores = evaluate_mrclip(load_clip((args.weights or DEFAULT) / CLIP).eval(), heads)
+    write_scores(scores, args.out / 'mrclip.tsv')
+    print('\n'.join(f'{name}  {value:.3f}' for name, value in scores.items()))
     return 0
 
 
