@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -60,6 +60,32 @@ class Case:
     def pair(self) -> str:
         """Return ``T1w→T2w``, with ``(own)`` where nothing needs doing."""
         return f'{self.source_family}→{self.target_family}' + (' (own)' if self.nothing_to_do else '')
+
+
+def thinned(case: Case, every: int) -> Case:
+    """Return the case with every ``every``-th axial slice alone, intensity scales as of the whole volume.
+
+    Engines that work slice by slice answer the same on what is left.
+    """
+    if every <= 1:
+        return case
+    guide = case.image_target.image
+    return replace(
+        case,
+        source=_thin(case.source, every),
+        truth=np.ascontiguousarray(case.truth[..., every // 2 :: every]),
+        image_target=replace(case.image_target, image=_thin(guide, every) if guide else None),
+    )
+
+
+def _thin(prepared: Prepared, every: int) -> Prepared:
+    kept = np.s_[:, :, every // 2 :: every]
+    affine = prepared.volume.affine.copy()
+    affine[:, 3] += affine[:, 2] * (every // 2)
+    affine[:, 2] *= every
+    data = np.ascontiguousarray(prepared.volume.data[kept])
+    volume = Volume(data, affine, nib.Nifti1Image(data, affine).header)
+    return replace(prepared, volume=volume, brain=prepared.brain[kept], head=prepared.head[kept])
 
 
 def as_prepared(

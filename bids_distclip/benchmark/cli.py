@@ -28,6 +28,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto')
     parser.add_argument('--planes', type=int, choices=(1, 3), default=3)
+    parser.add_argument('--every', type=int, default=1, help='keep every so many axial slices alone: a quicker look')
     parser.add_argument('--engines', default='identity,histogram,distclip', help='comma-separated names')
     parser.add_argument('--pairs', default='', help='comma-separated, as T1w-T2w; default all')
 
@@ -36,6 +37,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
     if args.what != 'pairs':
         return _compare_with_real(args) if args.what == 'realism' else _question_mrclip(args)
+    from bids_distclip.benchmark.cases import thinned
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
     from bids_distclip.errors import UsageError
@@ -46,6 +48,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     wanted = {p.strip().replace('-', '→') for p in args.pairs.split(',') if p.strip()}
     if wanted:
         cases = (c for c in cases if f'{c.source_family}→{c.target_family}' in wanted)
+    cases = (thinned(c, args.every) for c in cases)
     pictures = args.out / 'pictures'
     rows = run_cases(
         cases,

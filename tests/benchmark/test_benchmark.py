@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bids_distclip.benchmark.cases import PAIRS, real_cases, simulated_cases
+from bids_distclip.benchmark.cases import PAIRS, real_cases, simulated_cases, thinned
 from bids_distclip.benchmark.pictures import draw_case
 from bids_distclip.benchmark.realism import measure, write_realism
 from bids_distclip.benchmark.run import run_cases, summary, write_table
@@ -46,6 +46,15 @@ def test_the_guide_is_another_head_with_the_targets_protocol(cases):
     guide = case.image_target.image
     assert guide.acquisition == case.metadata_target.acquisition
     assert not np.array_equal(guide.volume.data, case.truth)
+
+
+def test_a_thinned_case_keeps_scales_and_lies_in_place(cases):
+    case = cases[4]
+    thin = thinned(case, 4)
+    assert thin.truth.shape[2] == thin.source.brain.shape[2] == 3
+    assert thin.source.scale == case.source.scale
+    np.testing.assert_array_equal(thin.source.volume.data[..., 1], case.source.volume.data[..., 6])
+    np.testing.assert_allclose(thin.source.volume.affine @ [0, 0, 1, 1], case.source.volume.affine @ [0, 0, 6, 1])
 
 
 def test_the_true_answer_scores_highest(cases, tmp_path):
