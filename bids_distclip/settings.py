@@ -62,6 +62,9 @@ class Settings(BaseModel):
     gpu_jobs: int | None = Field(default=None, ge=1)
     use_plugin: Path | None = None
 
+    site_column: str | None = None
+    keep_columns: tuple[str, ...] = ()
+
     dry_run: bool = False
     reports_only: bool = False
     write_graph: bool = False

@@ -44,6 +44,7 @@ def build_parser() -> Parser:
     add_target_options(parser)
     add_engine_options(parser)
     _add_output_options(parser)
+    _add_group_options(parser)
     _add_resource_options(parser)
     _add_run_options(parser)
     return parser
@@ -77,6 +78,15 @@ def _add_output_options(parser: Parser) -> None:
                        help='desc- of the outputs (default harmonized); preproc is what other apps look for')
     group.add_argument('--output-level', choices=('minimal', 'standard', 'full'),
                        help='minimal: image and sidecar; standard (default): also masks; full: also maps of spread')
+
+
+def _add_group_options(parser: Parser) -> None:
+    group = parser.add_argument_group('group level')
+    group.add_argument('--site-column', '--site_column', metavar='COLUMN',
+                       help='column of participants.tsv that names the site (default: site or scanner if there, else '
+                       'the scanner in the metadata, else the session)')
+    group.add_argument('--keep-columns', '--keep_columns', nargs='+', metavar='COLUMN',
+                       help='columns of participants.tsv, such as age and sex, that must still be told after')
 
 
 def _add_resource_options(parser: Parser) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_distclip import __version__
 from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.record import find_records, read_record
+from bids_distclip.reports.effect import TABLE, effects, gather_looks, outliers
+from bids_distclip.reports.map import draw_map
 from bids_distclip.reports.methods import lookup
 from bids_distclip.reports.page import render, save
 from bids_distclip.reports.review import AGREEMENT, COLUMNS, Review, agreement_row, gather
 from bids_distclip.reports.spread import Spread, conclude, spreads
-from bids_distclip.reports.table import cell, tsv
+from bids_distclip.reports.table import cell, plain, tsv
 
 _ABOUT = {'subject': 'Subject', 'image': 'Image', 'status': 'State', 'family': 'Family', 'target': 'Target'}
 _SPREAD = (
@@ -23,40 +27,95 @@ _SPREAD = (
 )
 
 
-def build_group(output_dir: Path) -> Path | None:
+def build_group(
+    output_dir: Path,
+    *,
+    participants: Mapping[str, Mapping[str, str]] | None = None,
+    site_column: str | None = None,
+    keep: Sequence[str] = (),
+) -> Path | None:
     """Write the group page from the records on disk and return its path; None where there is no record.
 
-    Writes ``group.html``, ``group_images.tsv`` (one row per image: its state and every number, ``_before``
-    for the source's own) and ``group_spread.tsv`` (per family, target and intensity class: mean, standard
-    deviation and coefficient of variation over images, before and after). Unknown numbers are ``n/a``.
+    ``participants`` are the rows of ``participants.tsv`` by person; ``site_column`` the one that names sites;
+    ``keep`` those that harmonization must not remove. Beside ``group.html`` it writes ``group_images.tsv`` (one
+    row per image: its state and every number, ``_before`` for the source's own), ``group_spread.tsv`` (per
+    family, target and intensity class: mean, standard deviation and coefficient of variation over images),
+    ``group_site.tsv`` (what can be told, how far sites are apart), the tables of ratings, and ``group.json``
+    with all of them. Unknown numbers are ``n/a``.
     """
     found, unread = _records(output_dir)
     if not found:
         return None
     records = [record for _, record in found]
     review = gather(output_dir, found)
-    rows = [_row(record, subject=subject) for subject, record in found]
-    rows = [{cell(key): cell(value) for key, value in row.items()} for row in rows]
+    looks, source = gather_looks(found, participants=participants or {}, column=site_column)
+    effect, told = effects(looks, keep=keep)
+    raw = [_row(record, subject=subject) for subject, record in found]
+    rows = [{cell(key): cell(value) for key, value in row.items()} for row in raw]
     columns = list(dict.fromkeys([*_ABOUT, *(key for row in rows for key in row)]))
     table = [{key: row.get(key, 'n/a') for key in columns} for row in rows]
-    tissues = [_spread_row(spread) for spread in spreads(records)]
-    save(tsv(columns, rows=table), path=output_dir / 'group_images.tsv')
-    save(tsv(_SPREAD, rows=tissues), path=output_dir / 'group_spread.tsv')
-    _write_review(output_dir, review=review)
+    tables: dict[str, tuple[Sequence[str], Sequence[Mapping[str, Any]]]] = {
+        'images': (columns, table),
+        'spread': (_SPREAD, [_spread_row(spread) for spread in spreads(records)]),
+        'site': (TABLE, effect),
+        'ratings': (COLUMNS, review.rows()),
+        'agreement': (AGREEMENT, [agreement_row(row) for row in review.agreement]),
+    }
+    conclusions = [*conclude(records), *told]
+    _write_tables(output_dir, tables=tables, conclusions=[*conclusions, *review.sentences()], source=source)
     text = render(
         'group.html',
         scripts=('group.js',),
         rows=[{'link': _link(row['subject'], output_dir=output_dir), 'cells': row} for row in table],
         columns=[(key, _heading(key), key not in _ABOUT) for key in columns],
-        spreads=tissues,
+        spreads=[{key: cell(value) for key, value in row.items()} for row in tables['spread'][1]],
         spread_columns=_SPREAD,
-        conclusions=conclude(records),
+        effect=[{key: cell(row.get(key)) for key in TABLE} for row in effect],
+        effect_columns=TABLE,
+        sites=sorted({look.site for look in looks}),
+        source=source,
+        map=draw_map(looks),
+        outliers=[(look.name, _link(look.subject, output_dir=output_dir), look.place) for look in outliers(looks)],
+        left=_left(found, output_dir=output_dir),
+        conclusions=conclusions,
         states=_states(records),
         unread=unread,
         review=_review(review, output_dir=output_dir),
         version=__version__,
     )
     return save(text, path=output_dir / 'group.html')
+
+
+def _write_tables(
+    output_dir: Path,
+    *,
+    tables: Mapping[str, tuple[Sequence[str], Sequence[Mapping[str, Any]]]],
+    conclusions: Sequence[str],
+    source: str,
+) -> None:
+    """Write each table, remove those of a former call that are empty now, and write all of them as one JSON."""
+    content: dict[str, Any] = {'conclusions': list(conclusions), 'sites_from': source}
+    for name, (columns, rows) in tables.items():
+        path = output_dir / f'group_{name}.tsv'
+        content[name] = [{key: plain(row.get(key)) for key in columns} for row in rows]
+        if rows or name in ('images', 'spread'):
+            save(tsv(columns, rows=rows), path=path)
+        else:
+            path.unlink(missing_ok=True)
+    save(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n', path=output_dir / 'group.json')
+
+
+def _left(found: Sequence[tuple[str, Mapping[str, Any]]], *, output_dir: Path) -> list[tuple[str, str, str]]:
+    """Return name, address and reason of each image that was left as it is, or failed."""
+    numbers: Counter[str] = Counter()
+    left = []
+    for subject, record in found:
+        numbers[subject] += 1
+        if record.get('status') in ('skipped', 'failed'):
+            link = _link(subject, output_dir=output_dir)
+            name = PurePosixPath(str(lookup(record, 'source.path'))).name
+            left.append((name, f'{link}#image-{numbers[subject]}' if link else '', str(record.get('reason') or '')))
+    return left
 
 
 def read_review(output_dir: Path) -> Review:
@@ -74,19 +133,6 @@ def _records(output_dir: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[s
         except (OSError, ValueError) as error:
             unread.append(f'{place.as_posix()} cannot be read ({error}); it was left out.')
     return found, unread
-
-
-def _write_review(output_dir: Path, *, review: Review) -> None:
-    """Write the tables of ratings, or remove those of a former call where there is no rating any more."""
-    tables = {
-        'group_ratings.tsv': (COLUMNS, review.rows()),
-        'group_agreement.tsv': (AGREEMENT, [agreement_row(found) for found in review.agreement]),
-    }
-    for name, (columns, rows) in tables.items():
-        if rows:
-            save(tsv(columns, rows=rows), path=output_dir / name)
-        else:
-            (output_dir / name).unlink(missing_ok=True)
 
 
 def _review(review: Review, *, output_dir: Path) -> dict[str, Any]:
@@ -117,12 +163,12 @@ def _row(record: Mapping[str, Any], *, subject: str) -> dict[str, Any]:
     return row
 
 
-def _spread_row(spread: Spread) -> dict[str, str]:
-    values = {'family': spread.family, 'target': spread.target, 'images': spread.images}
+def _spread_row(spread: Spread) -> dict[str, Any]:
+    values: dict[str, Any] = {'family': spread.family, 'target': spread.target, 'images': spread.images}
     values['tissue'] = spread.tissue.removeprefix('class_')
     for name, pair in (('mean', spread.mean), ('sd', spread.sd), ('cv', spread.variation)):
         values |= {f'{name}_before': pair[0], f'{name}_after': pair[1]}
-    return {key: cell(values[key]) for key in _SPREAD}
+    return {key: values[key] for key in _SPREAD}
 
 
 def _heading(key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,3 +30,12 @@ def tsv(columns: Sequence[str], *, rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writerow([cell(column) for column in columns])
     writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
     return stream.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """Return the value of a table as JSON knows it: NaN and infinities become null, lists stay."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

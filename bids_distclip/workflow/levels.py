@@ -42,7 +42,7 @@ def run_levels(settings: Settings) -> int:
     if 'participant' in settings.levels:
         codes.append(run_reports(settings) if settings.reports_only else run_participants(settings))
     if 'group' in settings.levels and not settings.dry_run:
-        codes.append(run_group(settings.output_dir))
+        codes.append(run_group(settings))
     return next((code for code in codes if code), 0)
 
 

@@ -1,0 +1,100 @@
+"""What the group says of sites and of what must stay."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from bids_distclip.quality.record import ImageRecord, record_path, write_record
+from bids_distclip.reports.effect import effects, gather_looks
+from bids_distclip.reports.group import build_group
+
+EVIL = '"><script>alert(1)<img src=x onerror=alert(2)>'
+
+
+def dataset(people: int, *, sites: str = 'AB', shift: float = 0.5, left: float = 0.0) -> list[tuple[str, dict]]:
+    """Return subject and record of travelers whose sites shift intensities, and by how much they still do after."""
+    draw = np.random.default_rng(0)
+    found = []
+    for person in range(people):
+        own = np.sort(draw.uniform(0, 1, 20))
+        for number, site in enumerate(sites):
+            def look(gap, *, own=own, number=number):
+                noise = draw.normal(0, 0.02, 20)
+                return {'quantiles': (own + gap * number + noise).tolist(), 'sharpness': 1.0}
+
+            record = {
+                'status': 'harmonized', 'source': {'path': f'sub-{person:02d}/ses-{site}/x.nii.gz', 'family': 'T1w'},
+                'target': {'name': 'p'}, 'look': {'before': look(shift), 'after': look(left)},
+            }
+            found.append((f'sub-{person:02d}', record))
+    return found
+
+
+def told(found, **options):
+    keep = options.pop('keep', ())
+    looks, source = gather_looks(found, participants=options.pop('participants', {}), **options)
+    return *effects(looks, keep=keep), source
+
+
+def test_a_site_that_was_removed_is_told_as_removed_with_its_chance():
+    rows, sentences, source = told(dataset(6))
+    assert source == 'the session'
+    assert 'can no longer be told better than by chance' in sentences[0]
+    before, after = rows
+    assert (before['score'], before['p'] < 0.05, after['p'] > 0.05) == (1.0, True, True)
+    assert before['between_sites'] > 2 * after['between_sites']
+
+
+def test_a_site_that_is_still_there_is_told_as_still_there():
+    assert told(dataset(6, left=0.5))[1][0].endswith('It can still be told.')
+
+
+def test_two_images_per_site_are_too_few_to_tell():
+    rows, sentences, _ = told(dataset(2))
+    assert sentences == ['T1w to p, site: 4 images of 2 people are too few to tell.']
+    assert rows[0]['between_sites'] > rows[1]['between_sites']
+
+
+def test_where_permuted_labels_are_often_all_right_nothing_is_told():
+    assert told(dataset(4))[1][0].endswith('8 images are too few to tell: permuted labels are often all right.')
+
+
+def test_sites_come_from_the_named_column_first_and_then_from_metadata():
+    found = dataset(6)
+    people = {f'sub-{n:02d}': {'hospital': 'X' if n < 3 else 'Y'} for n in range(6)}
+    assert told(found, participants=people, column='hospital')[2] == 'the column hospital of participants.tsv'
+    for number, (_, record) in enumerate(found):
+        record['acquisition'] = {'manufacturer': 'GE' if number % 2 else 'Philips', 'field_strength': 3.0}
+    looks, source = gather_looks(found, participants={})
+    assert source == 'the scanner in the metadata'
+    assert {look.site for look in looks} == {'GE 3 T', 'Philips 3 T'}
+
+
+def test_what_must_stay_is_asked_for_and_too_few_people_are_told():
+    people = {f'sub-{n:02d}': {'age': str(20 + n), 'sex': 'F'} for n in range(4)}
+    sentences = told(dataset(4), participants=people, keep=('age', 'sex', 'height'))[1]
+    assert sentences[1].endswith('age: 8 images of 4 people are too few to tell.')
+    assert sentences[2].endswith('sex: all images have the same, so there is nothing to tell apart.')
+    assert sentences[3].endswith('height: nothing is known of it.')
+
+
+def test_the_page_shows_the_map_and_writes_every_number_as_tsv_and_json(tmp_path):
+    for number, (subject, raw) in enumerate(dataset(6)):
+        record = ImageRecord(**raw)
+        write_record(record, path=record_path(tmp_path, subject, f'x{number}'))
+    people = {f'sub-{n:02d}': {'site': f'{EVIL}{n % 2}', EVIL: EVIL} for n in range(6)}
+    html = build_group(tmp_path, participants=people, keep=(EVIL,)).read_text()
+    assert 'data:image/webp' in html
+    assert html.count('<script') == 1
+    assert '<img src=x' not in html
+    with (tmp_path / 'group_site.tsv').open(newline='') as stream:
+        rows = list(csv.DictReader(stream, delimiter='\t', quoting=csv.QUOTE_NONE))
+    content = json.loads((tmp_path / 'group.json').read_text())
+    assert len(content['site']) == len(rows) == 4
+    assert content['site'][0]['between_sites'] == pytest.approx(float(rows[0]['between_sites']), rel=1e-3)
+    assert content['sites_from'] == 'the column site of participants.tsv'
+    assert len(content['images']) == 12
