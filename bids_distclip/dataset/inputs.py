@@ -22,6 +22,7 @@ from bids_distclip.dataset.naming import derivative_keys, entities_of
 from bids_distclip.errors import NoInput, NothingSelected
 
 _POINTER = b'/annex/objects/'
+_FETCH = 'Its content is not here. Get it with: datalad get'
 
 
 __all__ = [
@@ -54,6 +55,11 @@ class Rejection:
 
     relative: str
     reason: str
+
+    @property
+    def fetchable(self) -> bool:
+        """Tell whether only its content is missing here, as of a DataLad link."""
+        return self.reason.startswith(_FETCH)
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ def refusal(relative: str) -> str:
 def absent(root: Path, relative: str) -> str:
     """Return how to get the content of a file that is not here, or an empty text."""
     path = root / relative
-    fetch = f'Its content is not here. Get it with: datalad get {relative}'
+    fetch = f'{_FETCH} {relative}'
     if not path.exists():
         stale = 'It is in the database but not on disk; make the database anew.'
         return fetch if path.is_symlink() else stale

@@ -1,0 +1,64 @@
+"""The app on a real Slurm, in both ways; started with scripts/slurm-start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SPEC = Path(__file__).parents[2] / 'bids_app_spec'
+FAST = ('--engine', 'identity', '--bias-correction', 'none', '--device', 'cpu', '--skip-bids-validation')
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(shutil.which('sbatch') is None, reason='there is no Slurm here'),
+]
+
+
+def call(words, **options) -> str:
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def people_of(out: Path) -> list[str]:
+    return sorted(path.name for path in out.glob('sub-*/anat/*_desc-harmonized_T1w.nii.gz'))
+
+
+def test_nipypes_plugin_runs_every_step_as_a_job_of_its_own(make_dataset, tmp_path):
+    data, out, plugin = make_dataset(2, suffixes=('T1w',)), tmp_path / 'out', tmp_path / 'plugin.yaml'
+    plugin.write_text('plugin: SLURM\nplugin_args: {sbatch_args: "--mem=1500M --cpus-per-task=1"}\n')
+    environment = {key: value for key, value in os.environ.items() if key != 'LOGNAME'}
+    first = call(['squeue', '-h', '-t', 'all', '-o', '%i'])
+    words = [data, out, 'participant', '--use-plugin', plugin, '-w', tmp_path / 'work', *FAST]
+    call([sys.executable, '-m', 'bids_distclip', *words], env=environment, timeout=1500)
+    assert people_of(out) == ['sub-01_desc-harmonized_T1w.nii.gz', 'sub-02_desc-harmonized_T1w.nii.gz']
+    jobs = set(call(['squeue', '-h', '-t', 'all', '-o', '%i']).split()) - set(first.split())
+    nodes = set(call(['squeue', '-h', '-t', 'all', '-o', '%N', '-j', ','.join(jobs)]).split())
+    assert len(jobs) >= 8
+    assert nodes == {'node1', 'node2'}
+
+
+def test_the_array_harmonizes_everybody_into_one_folder_at_once(make_dataset, tmp_path):
+    data, out, people = make_dataset(4, suffixes=('T1w',)), tmp_path / 'out', tmp_path / 'people.txt'
+    people.write_text('01\n02\n03\n04\n')
+    environment = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    job = call(['sbatch', '--parsable', '--array=1-4', '--cpus-per-task=1', '--mem=1500M', SPEC / 'slurm_array.sh',
+                data, out, people, *FAST], cwd=tmp_path, env=environment).strip()
+    deadline = time.monotonic() + 1500
+    while call(['squeue', '-h', '-j', job]).strip() and time.monotonic() < deadline:
+        time.sleep(1)
+    logs = [path.read_text() for path in sorted(tmp_path.glob(f'distclip_{job}_*.log'))]
+    assert len(logs) == 4
+    assert all(log.splitlines()[-1] == 'bids_distclip: finished, exit 0' for log in logs), logs
+    assert len(people_of(out)) == 4
+    states = [json.loads(path.read_text())['counts'] for path in out.glob('logs/*/status.json')]
+    assert states == [{'harmonized': 1}] * 4
+    assert (out / 'dataset_description.json').stat().st_size > 0
+    assert len(list(out.glob('sub-*.html'))) == 4
