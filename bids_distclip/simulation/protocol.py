@@ -86,7 +86,7 @@ class Protocol:
             train=self.train,
             inversion=self.inversion,
             mt_weight=self.mt_weight,
-            pedestal=0.25 if self.family == 'T1w' else None,
+            pedestal=0.05 if self.family == 'T1w' else None,
         )
 
 

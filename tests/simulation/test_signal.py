@@ -96,6 +96,7 @@ def test_vendors_pairs_of_repetition_and_inversion_time_darken_fluid(tr, ti):
         ('spgr', signal.spoiled_gradient_echo(brain(), tr=0.02, te=0.004, flip_angle=25), 'wgc'),
         ('t2 tse', signal.fast_spin_echo(brain(), tr=6.0, te=0.1, train=0.15), 'cgw'),
         ('pd tse', signal.fast_spin_echo(brain(), tr=5.0, te=0.012, train=0.1), 'gw'),
+        ('t1 tirm', signal.inversion_recovery(brain(), tr=2.0, te=0.02, ti=0.8, train=0.1, pedestal=0.05), 'wgc'),
         ('flair', signal.inversion_recovery(brain(), tr=9.0, te=0.1, ti=2.4, train=0.2), 'gwc'),
     ],
 )
