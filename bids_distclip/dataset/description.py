@@ -20,7 +20,7 @@ PIPELINE = 'distclip'
 BIDS_VERSION = '1.10.0'
 #: The bare word ``figures`` silences the folder and what is in it; patterns leave the folder itself.
 _IGNORED = (
-    '*.html', 'figures', 'ratings', 'group_*.tsv', 'group_*.json', '*_uncertainty.nii.gz', '*_uncertainty.json',
+    '*.html', 'figures', 'ratings', 'group_*.tsv', 'group*.json', '*_uncertainty.nii.gz', '*_uncertainty.json',
 )
 _READMES = ('README', 'README.md', 'README.rst', 'README.txt')
 
