@@ -14,6 +14,8 @@ from bids_distclip.quality.profile import distance
 IMAGES, PEOPLE, KEPT = 8, 3, 10
 #: Permutations behind a chance level, and folds of the cross-validation at most.
 PERMUTATIONS, FOLDS = 200, 5
+#: Distance from the median image, in normalized intensities, below which no image lies out.
+FAR = 0.02
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,11 @@ def _mean(values: Sequence[float]) -> float:
 def outlying(quantiles: np.ndarray) -> np.ndarray:
     """Return which images lie far from the median image: by more than 3.5 robust standard deviations of that distance.
 
-    (Iglewicz and Hoaglin 1993.) With fewer than five images none does.
+    (Iglewicz and Hoaglin 1993.) With fewer than five images none does, nor below :data:`FAR`: where all images are
+    almost alike, the least difference would stand out.
     """
     if len(quantiles) < 5:
         return np.zeros(len(quantiles), dtype=bool)
     far = np.abs(quantiles - np.median(quantiles, axis=0)).mean(axis=1)
     spread = np.median(np.abs(far - np.median(far)))
-    return 0.6745 * (far - np.median(far)) > 3.5 * max(float(spread), 1e-9)
+    return (far > FAR) & (0.6745 * (far - np.median(far)) > 3.5 * max(float(spread), 1e-9))

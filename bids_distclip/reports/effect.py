@@ -19,15 +19,18 @@ COLUMNS = ('site', 'site_id', 'scanner', 'acquisition_site')
 #: Columns of ``group_site.tsv``.
 TABLE = ('family', 'target', 'told', 'when', 'images', 'people', 'classes', 'score', 'chance', 'limit', 'p',
          'between_sites', 'within_sites')
+#: The same as a reader knows them.
+HEADINGS = ('Family', 'Target', 'What is told', 'When', 'Images', 'People', 'Kinds', 'Score', 'By chance', 'Up to', 'p',
+            'Between sites', 'Within sites')
 
 #: What is concluded when something could be told (p < 0.05) before, and after.
 _VERDICTS = {
     'site': {
-        (True, True): 'It can still be told.',
-        (True, False): 'It can no longer be told better than by chance; a small rest may remain that so many images '
-        'cannot show.',
-        (False, True): 'It can be told now and could not before.',
-        (False, False): 'It could not be told before either, so nothing was shown.',
+        (True, True): 'The site can still be told.',
+        (True, False): 'The site can no longer be told better than by chance; a small rest may remain that so many '
+        'images cannot show.',
+        (False, True): 'The site can be told now and could not before.',
+        (False, False): 'The site could not be told before either, so nothing was shown.',
     },
     'kept': {
         (True, True): 'It has stayed.',
@@ -141,7 +144,8 @@ def _effect(group: Sequence[Look], *, what: str) -> tuple[list[dict[str, Any]], 
         return [row for row, _ in rows], trouble
     probes = [probe(features, values, people=people) for _, features in rows]
     if not isinstance(values[0], float) and probes[0].limit > 0.999:
-        return [row for row, _ in rows], f'{len(known)} images are too few to tell: permuted labels are often all right.'
+        text = f'{len(known)} images are too few to tell: permuted labels are often all right.'
+        return [row for row, _ in rows], text
     made = [row | asdict(found) for (row, _), found in zip(rows, probes, strict=True)]
     return made, _say(*probes, images=len(known), what=what, numbers=isinstance(values[0], float))
 
@@ -170,13 +174,13 @@ def _too_few(values: Sequence[str | float], *, people: Sequence[str], what: str)
 
 def _say(before: Probe, after: Probe, *, images: int, what: str, numbers: bool) -> str:
     def part(p: Probe) -> str:
-        size = f'correlation {p.score:.2f}' if numbers else f'{p.score:.0%} right'
-        edge = f'{p.limit:.2f}' if numbers else f'{p.limit:.0%}'
-        return f'{size} (95 % of permuted labels stay below {edge}; p = {p.p:.3f})'
+        size, edge = (f'{v:.2f}' if numbers else f'{v:.0%}' for v in (p.score, p.limit))
+        return f'{size} (by chance up to {edge}, p = {p.p:.2f})'
 
     verdict = _VERDICTS['site' if what == 'site' else 'kept'][before.p < 0.05, after.p < 0.05]
-    return f'over {images} images, told from the intensities of people the probe has not seen: {part(before)} ' \
-           f'before, {part(after)} after. {verdict}'
+    score = 'predicts it with a correlation of' if numbers else 'is right for'
+    return f'{verdict} A probe that has not seen the person {score} {part(before)} before and {part(after)} after, ' \
+           f'over {images} images.'
 
 
 def outliers(looks: Sequence[Look]) -> list[Look]:

@@ -12,10 +12,10 @@ from typing import Any
 from bids_distclip import __version__
 from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.record import find_records, read_record
-from bids_distclip.reports.effect import TABLE, effects, gather_looks, outliers
+from bids_distclip.reports.effect import HEADINGS, TABLE, effects, gather_looks, outliers
 from bids_distclip.reports.map import draw_map
 from bids_distclip.reports.methods import lookup
-from bids_distclip.reports.page import render, save
+from bids_distclip.reports.page import page_spec, render, save
 from bids_distclip.reports.review import AGREEMENT, COLUMNS, Review, agreement_row, gather
 from bids_distclip.reports.spread import Spread, conclude, spreads
 from bids_distclip.reports.table import cell, plain, tsv
@@ -68,10 +68,10 @@ def build_group(
         scripts=('group.js',),
         rows=[{'link': _link(row['subject'], output_dir=output_dir), 'cells': row} for row in table],
         columns=[(key, _heading(key), key not in _ABOUT) for key in columns],
-        spreads=[{key: cell(value) for key, value in row.items()} for row in tables['spread'][1]],
+        spreads=[{key: cell(_short(value)) for key, value in row.items()} for row in tables['spread'][1]],
         spread_columns=_SPREAD,
-        effect=[{key: cell(row.get(key)) for key in TABLE} for row in effect],
-        effect_columns=TABLE,
+        effect=[{key: cell(_short(row.get(key))) for key in TABLE} for row in effect if len(row) > 7],
+        effect_columns=list(zip(TABLE, HEADINGS, strict=True)),
         sites=sorted({look.site for look in looks}),
         source=source,
         map=draw_map(looks),
@@ -79,6 +79,7 @@ def build_group(
         left=_left(found, output_dir=output_dir),
         conclusions=conclusions,
         states=_states(records),
+        words={state: word['badge'].lower() for state, word in page_spec()['verdicts'].items()},
         unread=unread,
         review=_review(review, output_dir=output_dir),
         version=__version__,
@@ -181,6 +182,11 @@ def _link(subject: str, *, output_dir: Path) -> str:
     """Return the address of a subject's page beside this one, or nothing where it has none."""
     name = f'{subject}.html'
     return name if re.fullmatch('sub-[A-Za-z0-9+]+', subject) and (output_dir / name).is_file() else ''
+
+
+def _short(value: Any) -> Any:
+    """Return a number with the three digits that a reader can use; tables on disk have more."""
+    return float(f'{value:.3g}') if isinstance(value, float) else value
 
 
 def _states(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:

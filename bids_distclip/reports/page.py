@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
@@ -38,6 +39,12 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@functools.cache
+def page_spec() -> dict[str, Any]:
+    """Return what pages show and in which words, as written in ``page.yaml``."""
+    return yaml.safe_load((files('bids_distclip.reports') / 'page.yaml').read_text(encoding='utf-8'))
 
 
 def render(template: str, *, scripts: Sequence[str], **values: Any) -> str:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import yaml
 
 from bids_distclip import __version__
 from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.ratings import SCALE, review_id
 from bids_distclip.quality.record import FOLDER, ImageRecord
 from bids_distclip.reports.methods import lookup, methods_text
-from bids_distclip.reports.page import inline, render, save
-
-
-@functools.cache
-def _spec() -> dict[str, Any]:
-    return yaml.safe_load((files('bids_distclip.reports') / 'page.yaml').read_text(encoding='utf-8'))
+from bids_distclip.reports.page import inline, page_spec, render, save
 
 
 def build_page(
@@ -88,15 +79,16 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
     fields = _fields(record)
     numbers = _numbers(record.get('metrics') or {})
     warnings = _warnings(record)
-    reasons = warnings + [f'{row["label"]} is worse than in the source.' for row in numbers if _worse(row)]
+    reasons = warnings + [row['decides'] for row in numbers if row['decides'] and _worse(row)]
     shown = 'warned' if reasons and status == 'harmonized' else status
     return {
         'id': f'image-{number}',
         'review': review_id(record),
+        'rated': status in ('harmonized', 'synthetic'),
         'path': path,
         'name': PurePosixPath(path).name,
-        'status': shown if shown in _spec()['verdicts'] else 'failed',
-        'badge': _spec()['verdicts'].get(shown, {}).get('badge', status),
+        'status': shown if shown in page_spec()['verdicts'] else 'failed',
+        'badge': page_spec()['verdicts'].get(shown, {}).get('badge', status),
         'verdict': _verdict(record, status=status, reasons=reasons),
         'cure': record.get('cure') or '',
         'warnings': warnings,
@@ -122,13 +114,13 @@ def _worse(row: Mapping[str, str]) -> bool:
 
 def _verdict(record: Mapping[str, Any], *, status: str, reasons: Sequence[str]) -> str:
     """Return what became of an image in a sentence or two, with the first reason to look again."""
-    spec = _spec()
+    spec = page_spec()
     kind, name = lookup(record, 'target.kind'), lookup(record, 'target.name') or 'an unnamed target'
     values = {
         '{target}': spec['targets'].get(kind, '{name}').replace('{name}', str(name)),
         '{target_family}': str(lookup(record, 'target.family') or 'target'),
         '{source_family}': str(lookup(record, 'source.family') or 'source'),
-        '{reason}': str(record.get('reason') or 'No reason was recorded.'),
+        '{reason}': _sentence(str(record.get('reason') or 'No reason was recorded.')),
     }
     text = spec['verdicts'].get(status, {}).get('text', f'Unknown status {status}. ' + '{reason}')
     done = _fill(text, values)
@@ -136,6 +128,10 @@ def _verdict(record: Mapping[str, Any], *, status: str, reasons: Sequence[str]) 
         return done
     more = f' And {len(reasons) - 1} more.' if len(reasons) > 1 else ''
     return _fill(spec['verdicts']['warned']['text'], {'{done}': done, '{reasons}': reasons[0] + more})
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ('' if text.endswith(('.', '!', '?')) else '.')
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
@@ -169,7 +165,7 @@ def _warnings(record: Mapping[str, Any]) -> list[str]:
 def _panes(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dict[str, Any]]:
     figures = record.get('figures') or {}
     panes = []
-    for pane in _spec()['panes']:
+    for pane in page_spec()['panes']:
         name = figures.get(pane['name'])
         if name:
             image = inline(str(name), folders=folders)
@@ -203,7 +199,7 @@ def _fields(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows(acquisition: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{**field, 'value': _text(acquisition.get(field['name']))} for field in _spec()['fields']]
+    return [{**field, 'value': _text(acquisition.get(field['name']))} for field in page_spec()['fields']]
 
 
 def _numbers(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -219,6 +215,7 @@ def _numbers(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             'meaning': str(entry.get('meaning') or ''),
             'good': str(entry.get('good') or ''),
             'judgement': _judge(entry),
+            'decides': str(entry.get('decides') or ''),
         })
     return rows
 
@@ -245,7 +242,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _counts(images: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
     counts = [
         (status, spec['badge'], sum(image['status'] == status for image in images))
-        for status, spec in _spec()['verdicts'].items()
+        for status, spec in page_spec()['verdicts'].items()
     ]
     return [count for count in counts if count[2]]
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from bids_distclip.audit.page import audit_dataset
 from bids_distclip.quality.record import find_records, read_record
 from bids_distclip.reports.group import build_group, read_review
 from bids_distclip.reports.participant import build_page
@@ -126,7 +127,7 @@ def test_keys_rate_and_comment_and_a_reload_keeps_both(opened):
     assert article.locator('[data-rate]:checked').get_attribute('value') == '3'
     assert article.locator('[data-comment]').input_value() == 'fold lost at 1 4'
     assert opened.locator('[data-rated=image-2]').inner_text() == '3 acceptable'
-    assert opened.locator('.done').inner_text() == '1 of 3 rated on this page'
+    assert opened.locator('.done').inner_text() == '1 of 1 rated on this page'
     article.focus()
     opened.keyboard.press('3')
     assert article.locator('[data-rate]:checked').count() == 0
@@ -139,7 +140,7 @@ def test_ratings_are_exported_under_the_raters_name_and_read_back_by_the_group(o
     assert 'Give your name' in opened.locator('.said').inner_text()
     opened.get_by_label('Rater').fill('Ann O.')
     opened.get_by_label('Rater').blur()
-    assert opened.locator('.done').inner_text() == '1 of 3 rated on this page'
+    assert opened.locator('.done').inner_text() == '1 of 1 rated on this page'
     with opened.expect_download() as download:
         opened.get_by_role('button', name='Export ratings').click()
     assert download.value.suggested_filename == 'ratings_Ann_O_.json'
@@ -154,14 +155,14 @@ def test_ratings_are_exported_under_the_raters_name_and_read_back_by_the_group(o
 def test_another_rater_in_the_same_browser_starts_afresh(opened):
     opened.get_by_label('Rater').fill('ann')
     opened.get_by_label('Rater').blur()
-    opened.locator('#image-1').focus()
+    opened.locator('#image-2').focus()
     opened.keyboard.press('4')
     opened.get_by_label('Rater').fill('bob')
     opened.get_by_label('Rater').blur()
-    assert opened.locator('.done').inner_text() == '0 of 3 rated on this page'
+    assert opened.locator('.done').inner_text() == '0 of 1 rated on this page'
     opened.get_by_label('Rater').fill('ann')
     opened.get_by_label('Rater').blur()
-    assert opened.locator('.done').inner_text() == '1 of 3 rated on this page'
+    assert opened.locator('.done').inner_text() == '1 of 1 rated on this page'
 
 
 def test_n_and_p_walk_over_people(browser, derivative):
@@ -173,4 +174,25 @@ def test_n_and_p_walk_over_people(browser, derivative):
     for key, expected in (('n', 'sub-03'), ('p', 'sub-02'), ('p', 'sub-01')):
         page.keyboard.press(key)
         page.wait_for_url(f'**/{expected}.html')
+    page.close()
+
+
+@pytest.mark.parametrize('kind', ['group', 'audit'])
+def test_the_other_pages_complain_of_nothing_ask_nobody_and_fit_a_narrow_window(browser, derivative, tmp_path, kind):
+    if kind == 'group':
+        path = build_group(derivative)
+    else:
+        (tmp_path / 'sub-01' / 'anat').mkdir(parents=True)
+        (tmp_path / 'sub-01' / 'anat' / 'sub-01_T1w.json').write_text('{"EchoTime": 3.0, "RepetitionTime": 2300}')
+        path, _ = audit_dataset(tmp_path, out=tmp_path / 'out')
+    page = browser.new_page(viewport={'width': 350, 'height': 800})
+    trouble, asked = [], []
+    page.on('console', lambda message: trouble.append(message.text))
+    page.on('pageerror', lambda error: trouble.append(str(error)))
+    page.on('request', lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.locator('.sortable button').first.click()
+    assert trouble == []
+    assert {url for url in asked if not url.startswith('data:')} == {path.as_uri()}
+    assert page.evaluate('document.documentElement.scrollWidth') <= 350
     page.close()

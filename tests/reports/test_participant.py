@@ -81,6 +81,14 @@ def test_an_image_without_anything_odd_is_not_warned_of(tmp_path):
     assert 'Look again' not in html
 
 
+def test_an_output_less_like_the_target_is_to_be_looked_at_again_and_a_noisier_background_is_not(tmp_path):
+    worse = {'value': 0.3, 'before': 0.1}
+    record = {'status': 'harmonized', 'target': {'name': 'p'}, 'metrics': {'background_leak': worse}}
+    assert 'Look again' not in build_page(tmp_path, '01', [record]).read_text()
+    record['metrics'] = {'histogram_distance': worse}
+    assert 'The output looks less like the target than the source did.' in build_page(tmp_path, '01', [record]).read_text()
+
+
 def test_numbers_stand_beside_the_source_and_are_judged_by_comparison_only(page):
     text = Tags(page).text
     assert 'Distance to the target' in text

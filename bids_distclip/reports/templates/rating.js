@@ -2,6 +2,7 @@ const SCALE = ['unusable', 'doubtful', 'acceptable', 'good'];
 const desk = document.querySelector('.desk');
 const shelf = `distclip-rating:${desk ? desk.dataset.dataset : ''}:`;
 const spare = new Map();
+const judged = articles.filter((article) => article.querySelector('.rating'));
 
 // Pages opened in a private window, or from some disks, may not keep anything: then it is kept until the page is closed.
 function keep(key, value) {
@@ -49,8 +50,8 @@ function paint(article) {
   if (box.value !== comment) box.value = comment;
   const cell = document.querySelector(`[data-rated="${article.id}"]`);
   cell.textContent = rating ? `${rating} ${SCALE[rating - 1]}` : comment ? 'comment only' : '–';
-  const done = articles.filter((one) => read(one.dataset.review).rating).length;
-  desk.querySelector('.done').textContent = `${done} of ${articles.length} rated on this page`;
+  const done = judged.filter((one) => read(one.dataset.review).rating).length;
+  desk.querySelector('.done').textContent = `${done} of ${judged.length} rated on this page`;
 }
 
 function rate(article, value) {
@@ -99,9 +100,9 @@ function sign(before) {
 if (desk) {
   const name = desk.querySelector('[data-rater]');
   name.value = kept('distclip-rater') || '';
-  name.addEventListener('change', () => { sign(kept('distclip-rater') || ''); articles.forEach(paint); });
+  name.addEventListener('change', () => { sign(kept('distclip-rater') || ''); judged.forEach(paint); });
   desk.querySelector('[data-export]').addEventListener('click', hand);
-  for (const article of articles) {
+  for (const article of judged) {
     for (const each of article.querySelectorAll('[data-rate]')) {
       each.addEventListener('change', () => write(article, { rating: Number(each.value) }));
     }

@@ -103,7 +103,7 @@ addEventListener('keydown', (event) => {
   const viewer = article ? article.querySelector('.viewer') : null;
   if (/^[1-4]$/.test(key)) {
     rate(article, Number(key));
-  } else if (key === 'c' && article) {
+  } else if (key === 'c' && article && article.querySelector('[data-comment]')) {
     event.preventDefault();
     article.querySelector('[data-comment]').focus();
   } else if (key === 'n') follow('next');
