@@ -86,7 +86,8 @@ def test_an_output_less_like_the_target_is_to_be_looked_at_again_and_a_noisier_b
     record = {'status': 'harmonized', 'target': {'name': 'p'}, 'metrics': {'background_leak': worse}}
     assert 'Look again' not in build_page(tmp_path, '01', [record]).read_text()
     record['metrics'] = {'histogram_distance': worse}
-    assert 'The output looks less like the target than the source did.' in build_page(tmp_path, '01', [record]).read_text()
+    html = build_page(tmp_path, '01', [record]).read_text()
+    assert 'The output looks less like the target than the source did.' in html
 
 
 def test_numbers_stand_beside_the_source_and_are_judged_by_comparison_only(page):
