@@ -167,7 +167,7 @@ class Head:
             torch.where(outside, torch.exp(share * m.log() + (1 - share) * g.log()), m)
             for m, g in zip(maps, gray, strict=True)
         ]
-        pulsation = torch.exp(-F.softplus(1.5 * field) * (loss * outside + 0.12 * fluid))
+        pulsation = torch.exp(-F.softplus(1.5 * field) * (loss * outside + 0.05 * fluid))
         return [*mixed[:3], mixed[3] * pulsation]
 
     def _in_lesions(self, where: Tensor, brain: Tensor, wobble: Tensor) -> tuple[Tensor, list[Tensor]]:

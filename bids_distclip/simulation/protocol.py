@@ -47,6 +47,7 @@ class Protocol:
     train: float
     inversion: float
     mt_weight: float
+    pedestal: float | None
     sidecar: Mapping[str, Any]
 
     @property
@@ -86,7 +87,7 @@ class Protocol:
             train=self.train,
             inversion=self.inversion,
             mt_weight=self.mt_weight,
-            pedestal=0.05 if self.family == 'T1w' else None,
+            pedestal=self.pedestal,
         )
 
 
@@ -140,6 +141,7 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
         train=uniform('train'),
         inversion=float(rng.uniform(0.92, 1.0)),
         mt_weight=float(mt),
+        pedestal=float(rng.uniform(0.0, 0.08)) if row['sequence'] == 'ir_tse' and row['family'] == 'T1w' else None,
         sidecar=sidecar,
     )
 
