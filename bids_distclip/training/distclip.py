@@ -200,17 +200,7 @@ def train_distclip(
     if init is not None:
         task.generator.load_state_dict(init.state_dict())
     anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
-    stream = StreamOptions(
-        slices=slices,
-        protocols=2,
-        size=size,
-        pixel=(0.95, 1.45),
-        pool=slices + 1,
-        same_family=0.4,
-        lesions=lesions,
-        texture=texture,
-        seed=seed + 1,
-    )
+    stream = _stream_options(slices=slices, size=size, lesions=lesions, texture=texture, seed=seed + 1)
     data = SliceStream(anatomies, stream, length=steps, device=device if workers == 0 else 'cpu')
     card = {
         'model': preset,
@@ -239,3 +229,18 @@ def train_distclip(
         card=card,
     )
     return card
+
+
+def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:
+    """Return how batches are made: two protocols per slice, two of five slices within one contrast family."""
+    return StreamOptions(
+        slices=slices,
+        protocols=2,
+        size=size,
+        pixel=(0.95, 1.45),
+        pool=slices + 1,
+        same_family=0.4,
+        lesions=lesions,
+        texture=texture,
+        seed=seed,
+    )

@@ -58,15 +58,9 @@ def run_loop(
     for step, batch in enumerate(loader, start):
         for group in optimizer.param_groups:
             group['lr'] = learning_rate * schedule(step, steps=steps, warmup=warmup)
-        parts = losses(batch, step)
-        total = torch.stack([v for k, v in parts.items() if not k.startswith('_')]).sum()
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained, clip)
-        if torch.isfinite(norm):
-            optimizer.step()
+        parts = _optimize(losses(batch, step), optimizer, trained, clip=clip)
         _update_average(average, model, decay=min(average_decay, (step + 1) / (step + 10)))
-        for name, value in {**parts, 'total': total, '_norm': norm}.items():
+        for name, value in parts.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach()) / log_every
         done = step + 1
         if done % log_every == 0:
@@ -92,6 +86,19 @@ def schedule(step: int, *, steps: int, warmup: int) -> float:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _optimize(
+    parts: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, trained: list[nn.Parameter], *, clip: float
+) -> dict[str, Tensor]:
+    """Take one step down the sum of the parts, unless its gradient is not finite; return parts, total and norm."""
+    total = torch.stack([v for k, v in parts.items() if not k.startswith('_')]).sum()
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    norm = torch.nn.utils.clip_grad_norm_(trained, clip)
+    if torch.isfinite(norm):
+        optimizer.step()
+    return {**parts, 'total': total, '_norm': norm}
 
 
 def _update_average(average: dict[str, Tensor], model: nn.Module, *, decay: float) -> None:
