@@ -39,9 +39,9 @@ def test_retrieval_counts_own_prompts_and_families():
     told = torch.eye(6)
     seen = told[[0, 1, 2, 4, 3, 5]]
     found = retrieval(seen, told, ['T1w', 'T1w', 'T2w', 'PDw', 'FLAIR', 'FLAIR'])
-    assert found == pytest.approx({'top1': 4 / 6, 'top5': 1.0, 'family': 4 / 6, 'agreement': 4 / 6}, abs=0.2)
-    assert found['top1'] == pytest.approx(4 / 6)
+    assert found['top5'] >= found['top1'] == pytest.approx(4 / 6)
     assert found['family'] == pytest.approx(4 / 6)
+    assert found['agreement'] == pytest.approx(4 / 6)
 
 
 def test_the_shipped_towers_find_the_family_of_a_head_they_never_saw(tmp_path):
