@@ -30,8 +30,9 @@ class Protocol:
     """One acquisition with the physical truth of its timing.
 
     Times in seconds, ``flip_angle`` in degrees, ``field_strength`` in tesla. ``repetition`` is what the physics
-    uses (for MPRAGE the inversion cycle), ``echo`` the effective echo time; ``sidecar`` is what the vendor's
-    converter would have written, in that vendor's dialect.
+    uses (for MPRAGE the inversion cycle), ``echo`` the effective echo time, ``inversion_time`` ends at the centre of
+    k-space; ``sidecar`` is what the vendor's converter would have written, in that vendor's dialect: GE's prepared
+    SPGR counts its inversion time up to the first excitation of the train.
     """
 
     scanner: str
@@ -118,9 +119,13 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
     spacing, echoes = uniform('echo_spacing'), int(uniform('echoes'))
     if row['family'] == 'FLAIR' and ti is not None and rng.random() < NULLED:
         ti = signal.nulling_time(FLUID_T1, tr=cycle, inversion=0.97) * float(rng.normal(1, 0.03))
+    center = ti
     if row['sequence'] == 'mprage' and ti is not None:
-        echoes = min(echoes, int(2 * (ti - 0.02) / spacing))
-        cycle = max(cycle, ti + 0.5 * echoes * spacing + 0.1)
+        if row.get('ti_until') == 'train':
+            center = ti + 0.5 * echoes * spacing
+        else:
+            echoes = min(echoes, int(2 * (ti - 0.02) / spacing))
+        cycle = max(cycle, center + 0.5 * echoes * spacing + 0.1)
     effective = (
         nominal_te * float(row.get('effective', 1.0)) * float(rng.uniform(0.9, 1.1) if 'effective' in row else 1)
     )
@@ -134,7 +139,7 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
         field_strength=float(row['B0']),
         echo=effective,
         repetition=cycle,
-        inversion_time=ti,
+        inversion_time=center,
         flip_angle=fa,
         echo_spacing=spacing,
         echoes=echoes,

@@ -232,14 +232,14 @@ def train_distclip(
 
 
 def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:
-    """Return how batches are made: two protocols per slice, two of five slices within one contrast family."""
+    """Return how batches are made: two protocols per slice, every other slice within one contrast family."""
     return StreamOptions(
         slices=slices,
         protocols=2,
         size=size,
         pixel=(0.95, 1.45),
         pool=slices + 1,
-        same_family=0.4,
+        same_family=0.5,
         lesions=lesions,
         texture=texture,
         seed=seed,

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from bids_distclip.simulation import signal
+from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.simulation.signal import Tissue
 from bids_distclip.simulation.tissue import tissue_table
 
@@ -109,3 +111,19 @@ def test_between_the_tabulated_fields_relaxation_times_lie_between():
     low, middle, high = (tissue_table(f).t1 for f in (1.5, 2.0, 3.0))
     index = tissue_table(3.0).index('white_matter')
     assert low[index] < middle[index] < high[index]
+
+
+def test_prepared_spgr_of_every_vendor_shows_gray_matter_between_fluid_and_white():
+    rng = np.random.default_rng(3)
+    for name in ('siemens-mprage-3t', 'ge-bravo-3t', 'ge-mprage-3t', 'philips-tfe-3t', 'uih-fsp-3t'):
+        for _ in range(30):
+            white, gray, fluid = draw_protocol(rng, family='T1w', scanner=name).render(brain()).tolist()
+            assert fluid < gray and 0.5 < gray / white < 0.85, name
+
+
+def test_ge_counts_the_inversion_time_of_prepared_spgr_up_to_its_train():
+    made = draw_protocol(np.random.default_rng(0), family='T1w', scanner='ge-bravo-3t')
+    told, half = made.sidecar['InversionTime'], 0.5 * made.echoes * made.echo_spacing
+    assert 0.4 <= told <= 0.5
+    assert made.inversion_time == pytest.approx(told + half, abs=1e-3)
+    assert made.repetition > made.inversion_time + half
