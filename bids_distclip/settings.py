@@ -51,6 +51,7 @@ class Settings(BaseModel):
     random_seed: int = Field(default=0, ge=0)
 
     output_desc: Literal['harmonized', 'preproc'] = 'harmonized'
+    on_doubt: Literal['abstain', 'warn'] = 'abstain'
     output_level: Literal['minimal', 'standard', 'full'] = 'standard'
 
     work_dir: Path | None = None

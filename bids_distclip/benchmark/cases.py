@@ -43,7 +43,8 @@ class Case:
     """One question. ``truth`` is ``(X, Y, Z)`` RAS, 1.0 at its own 99.5th brain percentile.
 
     ``image_target`` guides by another head's picture, ``metadata_target`` by metadata alone. ``nothing_to_do`` marks
-    cases whose target is the source's own protocol: the truth then is the source.
+    cases whose target is the source's own protocol: the truth then is the source. ``lesion`` is the share of each
+    voxel, where it is known.
     """
 
     data: str
@@ -55,6 +56,7 @@ class Case:
     image_target: Target
     metadata_target: Target
     nothing_to_do: bool = False
+    lesion: np.ndarray | None = None
 
     @property
     def pair(self) -> str:
@@ -74,6 +76,7 @@ def thinned(case: Case, every: int) -> Case:
         case,
         source=_thin(case.source, every),
         truth=np.ascontiguousarray(case.truth[..., every // 2 :: every]),
+        lesion=None if case.lesion is None else np.ascontiguousarray(case.lesion[..., every // 2 :: every]),
         image_target=replace(case.image_target, image=_thin(guide, every) if guide else None),
     )
 
@@ -142,6 +145,7 @@ def _simulated(name: str, source: tuple, target: tuple, *, own: bool = False) ->
         Target('image', 'other head', b, protocol_b.acquisition, shown, shown.scale),
         Target('metadata', protocol_b.scanner, b, protocol_b.acquisition),
         own,
+        scan_a.lesion,
     )
 
 

@@ -11,10 +11,11 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'what',
         nargs='?',
-        choices=('pairs', 'mrclip', 'realism'),
+        choices=('pairs', 'mrclip', 'realism', 'trust'),
         default='pairs',
         help='contrast pairs by every engine (default); retrieval and order of numbers in MR-CLIP (needs --labels); '
-        'simulated heads measured beside real ones (needs --labels and --brains)',
+        'simulated heads measured beside real ones (needs --labels and --brains); sound results '
+        'beside planted failures',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -36,7 +37,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
     if args.what != 'pairs':
-        return _compare_with_real(args) if args.what == 'realism' else _question_mrclip(args)
+        return {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust}[args.what](args)
     from bids_distclip.benchmark.cases import thinned
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
@@ -88,6 +89,27 @@ def _compare_with_real(args: argparse.Namespace) -> int:
     whole = [a for a in read_anatomies(args.labels) if a.whole_head]
     share = write_realism(dict(real_heads(args.brains, subjects)), dict(simulated_heads(whole)), args.out)
     print(f'{share:.0%} of the real values lie within the simulated range; figure and table in {args.out}')
+    return 0
+
+
+def _measure_trust(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.cases import thinned
+    from bids_distclip.benchmark.trust import COLUMNS, measure, separation, write_rows
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.distclip import DistClip
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
+    engine = DistClip(weights=args.weights, device=args.device, precision=args.precision, planes=args.planes)
+    rows = []
+    for row in measure(engine, (thinned(case, args.every) for case in _cases(args))):
+        rows.append(row)
+        write_rows(rows, args.out / 'trust.tsv', columns=COLUMNS)
+    found = separation([row for row in rows if row['data'] == 'simulated'])
+    if found:
+        write_rows(found, args.out / 'trust_roc.tsv', columns=list(found[0]))
+    for row in found:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
     return 0
 
 

@@ -122,22 +122,25 @@ def is_complete(output_nii: str | Path, *, fingerprint: str) -> bool:
 
 
 def update_scans_tsv(
-    output_dir: str | Path, subject: str, session: str | None, row: Mapping[str, Any]
+    output_dir: str | Path, subject: str, session: str | None, row: Mapping[str, Any], *, instead_of: str | None = None
 ) -> Path:
     """Write one image's row into the ``scans.tsv`` of its subject or session, and return that file.
 
     ``row['filename']`` names the image; a path from the output folder is made relative to the table. A row
-    of that name is replaced. Rows are sorted by name, so the result does not depend on the order of calls;
-    missing values are ``n/a``. Safe for processes that write at once.
+    of that name is replaced, and that of ``instead_of`` removed. Rows are sorted by name, so the result does
+    not depend on the order of calls; missing values are ``n/a``. Safe for processes that write at once.
     """
     out, sub = Path(output_dir), subject.removeprefix('sub-')
     ses = session.removeprefix('ses-') if session else None
     folder = Path(f'sub-{sub}') / f'ses-{ses}' if ses else Path(f'sub-{sub}')
     name = f'sub-{sub}_ses-{ses}_scans.tsv' if ses else f'sub-{sub}_scans.tsv'
-    file = Path(row['filename']).as_posix().removeprefix(f'{folder.as_posix()}/')
+    file, other = (
+        Path(path or '').as_posix().removeprefix(f'{folder.as_posix()}/') for path in (row['filename'], instead_of)
+    )
     path = out / folder / name
     with locked(out, name=name):
         rows = _read_rows(path)
+        rows.pop(other, None)
         rows[file] = {**{key: _cell(value) for key, value in row.items()}, 'filename': file}
         _write_rows(path, rows=rows)
     return path

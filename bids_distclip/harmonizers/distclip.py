@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,23 +63,73 @@ class DistClip:
         Within one family the change between two renderings is added to the source; with ``synthesize`` the picture is
         rendered from the anatomy alone. Outside the head the source is only rescaled.
         """
-        import torch
-
-        from bids_distclip.networks.inference import best_precision, run_plane
+        from bids_distclip.networks.bank import describe_styles
         from bids_distclip.networks.memory import keep_freed_memory
         from bids_distclip.networks.weights import load_trained
 
         keep_freed_memory()
         began = time.monotonic()
-        precision = best_precision(self.device) if self.precision == 'auto' else self.precision
         trained = load_trained(self.weights, device=self.device)
-        image = _to_ras(source.volume.data / source.scale, source.volume.affine)
-        brain, head = (_to_ras(m, source.volume.affine) for m in (source.brain, source.head))
-        spacing = _ras_spacing(source.volume.affine)
-        theta_source, theta_target, guides = self._styles(trained, source, target, (image, brain, spacing))
+        affine = source.volume.affine
+        image = _to_ras(source.volume.data / source.scale, affine)
+        brain, head = (_to_ras(m, affine) for m in (source.brain, source.head))
+        spacing = _ras_spacing(affine)
+        styles = _styles(trained, source, target)
         axes = axes_to_run(spacing)
         axes = axes if self.planes == 3 else axes[-1:]
         image = np.clip(image, 0, None)
+        precision = self._precision()
+        fused, spread, box = self._passes(
+            trained, (image, head), styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
+        )
+        out = np.zeros_like(image) if synthesize else image.copy()
+        out[box] = np.clip(out[box] + fused * head[box], 0, None)
+        uncertainty = np.zeros_like(image)
+        if spread is not None:
+            uncertainty[box] = spread * head[box]
+        trust = describe_styles(
+            trained.bank,
+            pictures=(styles.seen, _seen(trained, out, brain, spacing)),
+            told=(styles.told, styles.target),
+            families=(source.family or '', target.family),
+        )
+        details: dict[str, Any] = {
+            'engine': self.name,
+            'device': self.device,
+            'precision': precision,
+            'planes': list(axes),
+            'weights_sha256': trained.sha256,
+            'model': trained.card.get('name', ''),
+            **styles.words,
+            'mode': 'synthesis' if synthesize else 'residual',
+            'style': trust,
+            'seconds': round(time.monotonic() - began, 2),
+        }
+        back = [_from_ras(a * target.scale, affine).astype(np.float32) for a in (out, uncertainty)]
+        return Harmonized(back[0], back[1] if spread is not None else None, details)
+
+    def _precision(self) -> str:
+        from bids_distclip.networks.inference import best_precision
+
+        return best_precision(self.device) if self.precision == 'auto' else self.precision
+
+    def _passes(
+        self,
+        trained: Trained,
+        picture: tuple[np.ndarray, np.ndarray],
+        styles: _Styles,
+        *,
+        axes: Sequence[int],
+        spacing: tuple[float, ...],
+        precision: str,
+        residual: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None, tuple[slice, ...]]:
+        """Return what the networks make of the box around the head, its spread over planes, and the box."""
+        import torch
+
+        from bids_distclip.networks.inference import run_plane
+
+        image, head = picture
         box = (
             tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head)) if head.any() else (slice(None),) * 3
         )
@@ -87,76 +139,72 @@ class DistClip:
                 image[box],
                 axis=axis,
                 spacing=spacing,
-                source=theta_source,
-                target=theta_target,
-                residual=not synthesize,
+                source=styles.source,
+                target=styles.target,
+                residual=residual,
                 batch=self.batch_size,
                 precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
             )
             for axis in axes
         ]
-        fused, spread = fuse(passes)
-        out = np.zeros_like(image) if synthesize else image.copy()
-        out[box] = np.clip(out[box] + fused * head[box], 0, None)
-        uncertainty = np.zeros_like(image)
-        if spread is not None:
-            uncertainty[box] = spread * head[box]
-        details: dict[str, Any] = {
-            'engine': self.name,
-            'device': self.device,
-            'precision': precision,
-            'planes': list(axes),
-            'weights_sha256': trained.sha256,
-            'model': trained.card.get('name', ''),
-            **guides,
-            'mode': 'synthesis' if synthesize else 'residual',
-            'seconds': round(time.monotonic() - began, 2),
-        }
-        back = [_from_ras(a * target.scale, source.volume.affine).astype(np.float32) for a in (out, uncertainty)]
-        return Harmonized(back[0], back[1] if spread is not None else None, details)
+        return *fuse(passes), box
 
-    def _styles(self, trained: Trained, source: Prepared, target: Target, picture) -> tuple[Tensor, Tensor, dict]:
-        """Return θ of source and target, both from pictures or both from prompts where that can be."""
-        from bids_distclip.networks.inference import embed_prompt, embed_volume
 
-        image, brain, spacing = picture
-        own_prompt = describe(source.acquisition, family=source.family)
-        if target.image is not None:
-            other = target.image
-            affine = other.volume.affine
-            theta = embed_volume(
-                trained.clip,
-                _to_ras(other.volume.data / other.scale, affine),
-                brain=_to_ras(other.brain, affine),
-                spacing=_ras_spacing(affine),
-            )
-            return (
-                embed_volume(trained.clip, image, spacing=spacing, brain=brain),
-                theta,
-                {
-                    'guidance': 'image',
-                    'source_guide': 'image',
-                    'prompt': '',
-                },
-            )
-        told = describe(target.acquisition, family=target.family)
-        theta = embed_prompt(trained.clip, told)
-        by_prompt = all(getattr(source.acquisition, n) is not None for n in NEEDED)
-        own = (
-            embed_prompt(trained.clip, own_prompt)
-            if by_prompt
-            else embed_volume(trained.clip, image, spacing=spacing, brain=brain)
-        )
-        return (
-            own,
-            theta,
-            {
-                'guidance': 'metadata',
-                'prompt': told,
-                'source_guide': 'metadata' if by_prompt else 'image',
-                'source_prompt': own_prompt if by_prompt else '',
-            },
-        )
+@dataclass(frozen=True)
+class _Styles:
+    """θ ``(1, 512)`` of source and target as the generator gets them; of the source's picture (``seen``) and of its
+    metadata (``told``, None where they say too little); and where they come from, in words.
+    """
+
+    source: Tensor
+    target: Tensor
+    seen: Tensor
+    told: Tensor | None
+    words: dict[str, Any]
+
+
+def _styles(trained: Trained, source: Prepared, target: Target) -> _Styles:
+    """Return the styles of source and target, both from pictures or both from prompts where that can be."""
+    seen, own = seen_style(trained, source), told_style(trained, source.acquisition, source.family)
+    if target.image is not None:
+        words = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
+        return _Styles(seen, seen_style(trained, target.image), seen, own, words)
+    words = {
+        'guidance': 'metadata',
+        'prompt': describe(target.acquisition, family=target.family),
+        'source_guide': 'image' if own is None else 'metadata',
+        'source_prompt': '' if own is None else describe(source.acquisition, family=source.family),
+    }
+    theta = prompt_style(trained, target.acquisition, target.family)
+    return _Styles(seen if own is None else own, theta, seen, own, words)
+
+
+def seen_style(trained: Trained, picture: Prepared) -> Tensor:
+    """Return the style ``(1, 512)`` that the image tower sees in a prepared image."""
+    affine = picture.volume.affine
+    image, brain = _to_ras(picture.volume.data / picture.scale, affine), _to_ras(picture.brain, affine)
+    return _seen(trained, image, brain, _ras_spacing(affine))
+
+
+def told_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor | None:
+    """Return the style ``(1, 512)`` of an acquisition; None where its metadata say too little (:data:`NEEDED`)."""
+    if any(getattr(acquisition, name) is None for name in NEEDED):
+        return None
+    return prompt_style(trained, acquisition, family)
+
+
+def prompt_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor:
+    """Return the style ``(1, 512)`` of the prompt of an acquisition, however little it says."""
+    from bids_distclip.networks.inference import embed_prompt
+
+    return embed_prompt(trained.clip, describe(acquisition, family=family))
+
+
+def _seen(trained: Trained, image: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...]) -> Tensor:
+    """Return the style the image tower sees in a RAS volume ``(X, Y, Z)`` on its normalized scale."""
+    from bids_distclip.networks.inference import embed_volume
+
+    return embed_volume(trained.clip, image, spacing=spacing, brain=brain)
 
 
 def describe(acquisition: Acquisition, *, family: str | None) -> str:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from bids_distclip.errors import BadData, NoInput
+from bids_distclip.networks.bank import BANK, Bank, load_bank
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 
@@ -24,12 +25,16 @@ GENERATOR, CLIP, CARD = 'distclip.safetensors', 'mrclip.safetensors', 'model_car
 
 @dataclass(frozen=True)
 class Trained:
-    """A generator and the MR-CLIP it was trained with, in evaluation mode, with their card and digest."""
+    """A generator and the MR-CLIP it was trained with, in evaluation mode, with their card and digest.
+
+    ``bank`` holds the acquisitions they know; None where the folder has none.
+    """
 
     generator: Generator
     clip: MRCLIP
     card: dict[str, Any]
     sha256: str
+    bank: Bank | None = None
 
 
 def save_weights(path: Path, model: torch.nn.Module, *, options: dict[str, Any], half: bool = True) -> None:
@@ -72,11 +77,12 @@ def load_trained(folder: Path | None = None, *, device: str = 'cpu') -> Trained:
     folder = DEFAULT if folder is None else Path(folder)
     card = json.loads((folder / CARD).read_text(encoding='utf-8')) if (folder / CARD).exists() else {}
     generator, clip = load_generator(folder / GENERATOR), load_clip(folder / CLIP)
-    return Trained(generator.to(device).eval(), clip.to(device).eval(), card, weights_sha256(folder))
+    bank = load_bank(folder / BANK)
+    return Trained(generator.to(device).eval(), clip.to(device).eval(), card, weights_sha256(folder), bank)
 
 
 def weights_sha256(folder: Path | None = None) -> str:
-    """Return one digest over both weight files; reads no tensor."""
+    """Return one digest over the weight files, and the bank where there is one; reads no tensor."""
     folder = DEFAULT if folder is None else Path(folder)
     digest = hashlib.sha256()
     for name in (GENERATOR, CLIP):
@@ -84,6 +90,8 @@ def weights_sha256(folder: Path | None = None) -> str:
         if not path.exists():
             raise NoInput('Weights are missing', file=path, cure='Give a folder that holds them, or reinstall.')
         digest.update(path.read_bytes())
+    if (folder / BANK).exists():
+        digest.update((folder / BANK).read_bytes())
     return digest.hexdigest()
 
 

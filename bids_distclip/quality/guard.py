@@ -24,7 +24,8 @@ class Guard:
 
     ``map`` is float32 ``(X, Y, Z)`` in -1..1: negative where structure was lost, positive where it was
     invented, 0 outside the mask. ``lost`` and ``invented`` are its mean parts within the mask (0 is best).
-    ``worst_lost`` and ``worst_invented`` are the voxels of the extremes, or None where there is none.
+    ``worst_lost`` and ``worst_invented`` are the voxels of the extremes, or None where there is none,
+    ``peak_lost`` and ``peak_invented`` the values there.
 
     These are measurements without a verdict: how large they may be for a given pair of contrasts has not been
     measured yet, so no limit is applied. Between contrast families some loss is physics, not a fault: what
@@ -36,6 +37,8 @@ class Guard:
     invented: float
     worst_lost: tuple[int, int, int] | None
     worst_invented: tuple[int, int, int] | None
+    peak_lost: float = 0.0
+    peak_invented: float = 0.0
 
 
 def compare_structure(
@@ -69,6 +72,8 @@ def compare_structure(
         invented=float(invented[inside].mean()),
         worst_lost=_place(lost, part=part),
         worst_invented=_place(invented, part=part),
+        peak_lost=float(lost.max()),
+        peak_invented=float(invented.max()),
     )
 
 

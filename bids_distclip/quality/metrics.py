@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -168,11 +168,24 @@ def image_metrics(source: Prepared, harmonized: np.ndarray, target: Target) -> d
     }
 
 
+def style_metrics(style: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what an engine says of its styles as numbers like those of :func:`image_metrics`; others are left out."""
+    table = metric_table()
+    before = {'target_after': style.get('target_before')}
+    return {
+        name: {'value': _number(value), 'before': _number(before.get(name)), **table[name]}
+        for name, value in style.items() if name in table
+    }
+
+
 def _structure(before: np.ndarray, after: np.ndarray, *, source: Prepared) -> dict[str, tuple]:
     spacing = source.volume.spacing
     found = brain_structure(before, after, brain=source.brain, spacing=spacing)
     guard = compare_structure(before, after, mask=source.brain, spacing=spacing)
-    found |= {'structure_lost': guard.lost, 'structure_invented': guard.invented}
+    found |= {
+        'structure_lost': guard.lost, 'structure_invented': guard.invented,
+        'structure_lost_peak': guard.peak_lost, 'structure_invented_peak': guard.peak_invented,
+    }
     return {name: (value, None) for name, value in found.items()}
 
 
@@ -187,15 +200,19 @@ def _intensity(
         'brain_median': (summary[1]['median'], summary[0]['median']),
         'brain_iqr': (summary[1]['iqr'], summary[0]['iqr']),
     }
-    values |= {name: (float(np.median(now[c])), float(np.median(was[c]))) for name, c in _classes(was)}
+    values |= {
+        name: (float(np.median(now[c])), float(np.median(was[c]))) for name, c in intensity_classes(was)
+    }
     if target.image is not None and target.image.brain.any():
         wanted = target.image.volume.data[target.image.brain] / np.float32(target.scale)
         values['histogram_distance'] = histogram_distance(now, wanted), histogram_distance(was, wanted)
     return values
 
 
-def _classes(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Split brain intensities in three by multi-Otsu; nothing where the image has fewer than three levels."""
+def intensity_classes(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Return which of some brain intensities are dark, middle and bright by multi-Otsu, under the names of
+    :data:`CLASSES`; nothing where there are fewer than three levels.
+    """
     if values.size < 3:
         return []
     try:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-#: What can become of an image. ``synthetic``: the target's contrast family is another one, on purpose.
-STATUSES = ('harmonized', 'synthetic', 'skipped', 'failed')
+#: What can become of an image. ``synthetic``: the target's contrast family is another one, on purpose; ``abstained``:
+#: the result could not be trusted, and the source was passed through.
+STATUSES = ('harmonized', 'synthetic', 'abstained', 'skipped', 'failed')
 FOLDER = 'figures'
 ENDING = '_record.json'
 
@@ -20,8 +21,8 @@ class ImageRecord:
     """What happened to one image.
 
     ``source``: path (relative to the dataset), sha256, suffix, shape, spacing (mm), family, family_basis,
-    family_conflict. ``status``: one of :data:`STATUSES`. ``reason`` and ``cure``: why it was skipped or
-    failed, and what to do. ``target``: kind, name, family, acquisition. ``acquisition``:
+    family_conflict. ``status``: one of :data:`STATUSES`. ``reason`` and ``cure``: why it was left as it is
+    or failed, and what to do. ``target``: kind, name, family, acquisition. ``acquisition``:
     ``Acquisition.to_dict()``. ``preparation``: what was done before the engine (bias_correction, brain_mask).
     ``engine``: the harmonizer's details. ``metrics``: name to value, unit, meaning, good (and ``before``, the
     source's own value). ``figures``: name to file name in the folder :data:`FOLDER` of the subject.

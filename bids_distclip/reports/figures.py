@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
+from bids_distclip.quality.metrics import CLASSES, intensity_classes
 from bids_distclip.reports.mosaic import DPI, Frame, Mosaic, frame
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from bids_distclip.harmonizers.base import Target
     from bids_distclip.volume.prepared import Prepared
 
@@ -131,21 +135,34 @@ def _histogram(before: np.ndarray, after: np.ndarray, *, source: Prepared, targe
     if target.image is not None:
         wanted = target.image.volume.data[target.image.brain] / np.float32(target.scale)
         curves.append(('Target', wanted, '#0072b2', '--'))
-    figure = Figure(figsize=(9, 3.6), dpi=DPI, facecolor='white', layout='constrained')
+    figure = Figure(figsize=(9, 5.6), dpi=DPI, facecolor='white', layout='constrained')
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    panels = figure.subplot_mosaic([['all'] * 3, list(CLASSES)], height_ratios=(1.5, 1))
+    _curves(panels['all'], curves)
+    panels['all'].set(xlabel=f'intensity in the brain mask ({_NORMALIZED})', ylabel='density (smoothed)')
+    panels['all'].legend(frameon=False)
+    parts = dict(intensity_classes(curves[0][1]))
+    own = [curve[1:] for curve in curves]
+    wanted_parts = dict(intensity_classes(curves[2][1])) if len(curves) > 2 else {}
+    for name in CLASSES:
+        masks = [parts.get(name), parts.get(name), wanted_parts.get(name)]
+        shown = [('', v[m], c, d) for (v, c, d), m in zip(own, masks, strict=False) if m is not None]
+        _curves(panels[name], shown)
+        panels[name].set_title(f"{name.removeprefix('class_')} class", fontsize=10)
+    return figure
+
+
+def _curves(axes: Axes, curves: Sequence[tuple[str, np.ndarray, str, str]]) -> None:
+    """Draw densities: label, values, colour and dashes of each."""
     edges = np.linspace(-0.05, 1.35, 281)
     for label, values, colour, dash in curves:
         counts, _ = np.histogram(values, bins=edges)
         # Integer grey values beat against the bins; a kernel of 0.015 hides that comb and no tissue peak.
         share = gaussian_filter1d(counts / max(1, values.size) / np.diff(edges), 3.0)
         axes.plot((edges[1:] + edges[:-1]) / 2, share, color=colour, linestyle=dash, linewidth=2, label=label)
-    axes.set(xlabel=f'intensity in the brain mask ({_NORMALIZED})', ylabel='density (smoothed)')
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(frameon=False)
-    return figure
 
 
 def _range(values: np.ndarray, *, mask: np.ndarray) -> float:

@@ -112,7 +112,7 @@ def _left(found: Sequence[tuple[str, Mapping[str, Any]]], *, output_dir: Path) -
     left = []
     for subject, record in found:
         numbers[subject] += 1
-        if record.get('status') in ('skipped', 'failed'):
+        if record.get('status') in ('abstained', 'skipped', 'failed'):
             link = _link(subject, output_dir=output_dir)
             name = PurePosixPath(str(lookup(record, 'source.path'))).name
             left.append((name, f'{link}#image-{numbers[subject]}' if link else '', str(record.get('reason') or '')))

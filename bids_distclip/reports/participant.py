@@ -96,6 +96,7 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
         'panes': panes,
         'big': {'source', 'harmonized'} <= {pane['name'] for pane in panes},
         'histogram': inline(str(lookup(record, 'figures.histogram') or ''), folders=folders),
+        'stylemap': inline(str(lookup(record, 'figures.stylemap') or ''), folders=folders),
         'target': _target(record),
         'fields': fields,
         'known': sum(bool(row['value']) for row in fields),
@@ -235,7 +236,8 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
     for part in ('source', 'preparation', 'engine', 'versions'):
         for key, value in (record.get(part) or {}).items():
-            facts.append((f'{part}: {str(key).replace("_", " ")}', _text(value)))
+            if key != 'style':
+                facts.append((f'{part}: {str(key).replace("_", " ")}', _text(value)))
     return [(key, value) for key, value in facts if value]
 
 

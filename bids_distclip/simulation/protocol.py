@@ -124,7 +124,7 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
         if row.get('ti_until') == 'train':
             center = ti + 0.5 * echoes * spacing
         else:
-            echoes = min(echoes, int(2 * (ti - 0.02) / spacing))
+            center, echoes = ti, min(echoes, int(2 * (ti - 0.02) / spacing))
         cycle = max(cycle, center + 0.5 * echoes * spacing + 0.1)
     effective = (
         nominal_te * float(row.get('effective', 1.0)) * float(rng.uniform(0.9, 1.1) if 'effective' in row else 1)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from bids_distclip import __version__
+from bids_distclip.acquisition.prompt import prompt
+from bids_distclip.acquisition.record import FAMILIES
 from bids_distclip.errors import NoInput
+from bids_distclip.networks.bank import BANK, Bank, make_bank, save_bank
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, save_weights, weights_sha256
+from bids_distclip.simulation.protocol import draw_protocol
+from bids_distclip.training.prompts import training_prompt
 
 LIMITS = (
     'Trained on simulated images only; not a medical device and not for diagnosis.',
@@ -29,7 +37,8 @@ LIMITS = (
 def export_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
     """Write the averaged weights of a checkpoint folder into ``folder``; return the checkpoint's card.
 
-    A generator comes with its MR-CLIP, which may have learnt with it, and with ``model_card.json``.
+    A generator comes with its MR-CLIP, which may have learnt with it, with the bank of acquisitions they know, and with
+    ``model_card.json``.
 
     Raises
     ------
@@ -53,12 +62,29 @@ def export_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
         return sum(p.numel() for p in model.parameters())
 
     clip_name = card['model'] if card['task'] == 'mrclip' else card['clip']
-    count = {'mrclip': write(MRCLIP(clip_name), 'clip.', CLIP, {'config': clip_name})}
+    clip = MRCLIP(clip_name)
+    count = {'mrclip': write(clip, 'clip.', CLIP, {'config': clip_name})}
+    save_bank(folder / BANK, known_acquisitions(clip.eval()))
     if card['task'] == 'distclip':
         options = GeneratorOptions.from_dict(card['options'])
         count['generator'] = write(Generator(options), 'generator.', GENERATOR, card['options'])
         write_card(folder, training=card, parameters=count)
     return card
+
+
+def known_acquisitions(clip: MRCLIP, *, per_family: int = 160, seed: int = 77) -> Bank:
+    """Return the styles of protocols drawn as in training: every other one whole, the others with fields dropped."""
+    rng = np.random.default_rng(seed)
+    families = [family for _ in range(per_family) for family in FAMILIES]
+    prompts = []
+    for number, family in enumerate(families):
+        known = draw_protocol(rng, family=family).acquisition
+        whole = prompt(replace(known, suffix=family), plane='NONE')
+        part = training_prompt(known, rng, family=family, plane='NONE')
+        prompts.append(part if number // len(FAMILIES) % 2 else whole)
+    with torch.inference_mode():
+        theta = torch.cat([clip.encode_text(prompts[i : i + 64]) for i in range(0, len(prompts), 64)])
+    return make_bank(theta, families)
 
 
 def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping[str, int]) -> Path:

@@ -191,7 +191,7 @@ class _Progress:
         if not node.startswith(('write_', 'report_')):
             return
         for name, status in read_statuses(self.run.statuses).items():
-            if name not in self.done and status.state in ('harmonized', 'synthetic'):
+            if name not in self.done and status.state in ('harmonized', 'synthetic', 'abstained'):
                 self.done.add(name)
                 print(f'[{len(self.done)}/{len(self.jobs)}] {status.line()}', flush=True)
 

@@ -25,6 +25,9 @@ from bids_distclip.workflow.targets import TargetSpec, choose_target
 PHYSICS = ('manufacturer', 'model', 'field_strength', 'echo_time', 'repetition_time', 'inversion_time', 'flip_angle',
            'scanning_sequence')
 
+#: The desc label of a source that was passed through because its result could not be trusted.
+UNTOUCHED = 'untouched'
+
 #: Why an image is skipped, as far as it decides the exit code when no image is left.
 _FAMILY, _METADATA = 'has no target', 'has no metadata'
 
@@ -97,7 +100,7 @@ def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha
         'target': {k: v for k, v in target.to_dict().items() if k not in ('name', 'image')},
         'engine': settings.engine, 'weights': weights_sha256,
         'bias_correction': settings.bias_correction, 'planes': settings.planes, 'seed': settings.random_seed,
-        'level': settings.output_level, 'desc': job.desc, 'output': job.output,
+        'level': settings.output_level, 'on_doubt': settings.on_doubt, 'desc': job.desc, 'output': job.output,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -144,6 +147,7 @@ def _aimed(job: Job, *, scan: Scan, settings: Settings, targets: tuple[TargetSpe
         output=str(output_name(scan, desc=desc, suffix=suffix)),
         mask_output=str(output_name(scan, desc=_word('brain', scan.suffix), suffix='mask')),
         spread_output=str(output_name(scan, desc=_word(desc, suffix), suffix='uncertainty')),
+        untouched_output=str(output_name(scan, desc=UNTOUCHED)),
     )
 
 
@@ -165,6 +169,9 @@ def _resumed(job: Job, *, settings: Settings, targets: Sequence[TargetSpec], wei
     job = replace(job, fingerprint=mark)
     if is_complete(settings.output_dir / str(job.output), fingerprint=mark):
         return replace(job, state='reuse', reason='its output is there and matches')
+    if is_complete(settings.output_dir / str(job.untouched_output), fingerprint=mark):
+        said = 'it was left as it is, for the same reasons'
+        return replace(job, state='reuse', output=job.untouched_output, reason=said)
     return job
 
 

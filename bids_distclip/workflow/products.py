@@ -17,45 +17,59 @@ from bids_distclip.dataset.outputs import bids_uri, sidecar, update_scans_tsv
 from bids_distclip.errors import DistclipError
 from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.quality.record import ImageRecord, record_path, write_record
-from bids_distclip.volume.image import Volume, write_volume
+from bids_distclip.volume.image import Volume, read_volume, write_volume
 from bids_distclip.volume.mask import stripped_brain
 from bids_distclip.volume.prepared import Prepared
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
+from bids_distclip.workflow.weights import known_acquisitions
+
+#: What a person can do about an image whose result could not be trusted.
+_ABSTAINED = 'check the image and its metadata; --on-doubt warn writes the result all the same.'
 
 #: Packages whose versions decide the numbers.
 _PACKAGES = ('torch', 'numpy', 'scipy', 'nibabel', 'SimpleITK', 'scikit-image', 'nipype', 'intensity-normalization')
 
 
-def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target) -> Path:
+def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target) -> ImageRecord:
     """Write everything that belongs to one harmonized image and return its record.
 
-    The image and its sidecar come last: while they are not there, a later run does all of it again.
+    Where the result cannot be trusted the source is passed through instead, under another name. The image and its
+    sidecar come last: while they are not there, a later run does all of it again.
     """
-    from bids_distclip.quality.metrics import image_metrics
+    from bids_distclip.quality.metrics import image_metrics, style_metrics
     from bids_distclip.quality.profile import look
+    from bids_distclip.quality.trust import doubts
 
-    metrics = image_metrics(source, result.data, target)
+    metrics = image_metrics(source, result.data, target) | style_metrics(result.details.get('style', {}))
     looks = {'before': look(source.volume.data / source.scale, brain=source.brain),
              'after': look(result.data / target.scale, brain=source.brain)}
     drawn, trouble = _figures(run, job=job, source=source, result=result, target=target)
     stripped = stripped_brain(source.volume) is not None
+    doubtful = doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=job.synthesize)
+    abstained = bool(doubtful) and run.settings.on_doubt == 'abstain'
     if run.settings.output_level != 'minimal':
         _write_mask(run, job=job, source=source)
-    if run.settings.output_level == 'full' and result.uncertainty is not None:
+    if run.settings.output_level == 'full' and result.uncertainty is not None and not abstained:
         _write_spread(run, job=job, source=source, uncertainty=result.uncertainty)
-    state = 'synthetic' if job.synthesize else 'harmonized'
+    state = 'abstained' if abstained else 'synthetic' if job.synthesize else 'harmonized'
+    output, other = (job.output, job.untouched_output)[:: -1 if abstained else 1]
     record = ImageRecord(
         **_about(job, target=_target(target)), status=state, preparation=_preparation(run, job=job, stripped=stripped),
-        engine=dict(result.details), metrics=metrics, look=looks, output=str(job.output), **drawn,
-        warnings=(*job.warnings, *source.volume.notes, *trouble), versions=versions(),
+        engine=dict(result.details), metrics=metrics, look=looks, output=str(output), **drawn,
+        reason=' '.join(doubtful) if abstained else '', cure=_ABSTAINED if abstained else '',
+        warnings=(*job.warnings, *source.volume.notes, *trouble, *(() if abstained else doubtful)), versions=versions(),
     )
-    path = write_record(record, path=record_path(run.output_dir, job.subject, job.name))
+    write_record(record, path=record_path(run.output_dir, job.subject, job.name))
     row = {name: entry['value'] for name, entry in metrics.items()}
-    row |= {'filename': job.output, 'distclip_status': state}
-    update_scans_tsv(run.output_dir, job.subject, job.session, row)
-    _write_image(run, job=job, source=source, result=result, target=target, stripped=stripped)
-    return path
+    row |= {'filename': output, 'distclip_status': state}
+    update_scans_tsv(run.output_dir, job.subject, job.session, row, instead_of=other)
+    _remove(run, str(other))
+    if abstained:
+        _write_source(run, job=job, result=result, target=target, doubtful=doubtful)
+    else:
+        _write_image(run, job=job, source=source, result=result, target=target, stripped=stripped)
+    return record
 
 
 def write_failure(run: Run, *, job: Job, error: BaseException) -> None:
@@ -120,6 +134,32 @@ def _write_image(
     write_json(_beside(path), content)
 
 
+def _write_source(
+    run: Run, *, job: Job, result: Harmonized, target: Target, doubtful: tuple[str, ...]
+) -> None:
+    """Write the source as it is, with a sidecar that says why it was not harmonized."""
+    path = run.output_dir / str(job.untouched_output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    volume = read_volume(Path(job.source))
+    write_volume(_as_float(volume), path)
+    block = harmonization_block(target=target, result=result, source_sha256=job.sha256,
+                                settings=run.settings.model_dump(mode='json'))
+    block |= {'Abstained': list(doubtful), 'Fingerprint': job.fingerprint, 'OutputSHA256': sha256(path)}
+    said = f'The {job.suffix} image as it is: its result for {target.name} was not trusted.'
+    content = sidecar(
+        dict(job.entities), description=said, skull_stripped=stripped_brain(volume) is not None, harmonization=block,
+        sources=[job.relative], metadata=job.sidecar,
+    )
+    write_json(_beside(path), content)
+
+
+def _remove(run: Run, relative: str) -> None:
+    """Remove an image that a former run wrote in place of the one that is written now, and its sidecar."""
+    path = run.output_dir / relative
+    for file in (_beside(path), path):
+        file.unlink(missing_ok=True)
+
+
 def _write_mask(run: Run, *, job: Job, source: Prepared) -> None:
     path = run.output_dir / str(job.mask_output)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +195,7 @@ def _figures(
         from bids_distclip.quality.guard import compare_structure, find_places
         from bids_distclip.reports.figures import draw_figures
         from bids_distclip.reports.findings import draw_findings
+        from bids_distclip.reports.stylemap import draw_style_map, read_points
 
         guard = compare_structure(source.volume.data / source.scale, result.data / target.scale, mask=source.brain,
                                   spacing=source.volume.spacing)
@@ -162,6 +203,8 @@ def _figures(
                                out_dir=folder, stem=job.name)
         findings = draw_findings(source, result.data, target, structure=guard.map, out_dir=folder, stem=job.name,
                                  findings=find_places(guard, affine=source.volume.affine))
+        figures |= draw_style_map(result.details.get('style', {}).get('map', {}), out_dir=folder, stem=job.name,
+                                  points=read_points(known_acquisitions(run.settings.weights)))
         return {'figures': figures, 'findings': tuple(findings)}, ()
     except Exception as error:  # noqa: BLE001 - by contract a report never fails a run
         return {}, (f'The figures could not be drawn ({type(error).__name__}: {error}).',)

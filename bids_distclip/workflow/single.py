@@ -11,11 +11,12 @@ import numpy as np
 from bids_distclip.acquisition.family import infer_family
 from bids_distclip.dataset.atomic import sha256, write_json
 from bids_distclip.dataset.outputs import sidecar
-from bids_distclip.errors import CannotWrite, UsageError
+from bids_distclip.errors import BadData, CannotWrite, UsageError
+from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.settings import Settings, make_settings
 from bids_distclip.volume.image import read_volume, write_volume
 from bids_distclip.volume.mask import stripped_brain
-from bids_distclip.volume.prepared import prepare
+from bids_distclip.volume.prepared import Prepared, prepare
 from bids_distclip.workflow.context import probe_writable
 from bids_distclip.workflow.gpu import choose_cards, lease
 from bids_distclip.workflow.products import harmonization_block
@@ -35,7 +36,8 @@ def harmonize_file(
     Raises
     ------
     bids_distclip.errors.DistclipError
-        If the image, the target or an option cannot be used, or the output cannot be written.
+        If the image, the target or an option cannot be used, if the result cannot be trusted, or if the output cannot
+        be written.
     """
     source, out = Path(source).absolute(), Path(out).absolute()
     if not out.name.endswith(('.nii', '.nii.gz')):
@@ -60,6 +62,10 @@ def harmonize_file(
             result = _engine(settings, device=f'cuda:{card.index}').harmonize(ready, target, synthesize=synthesize)
     else:
         result = _engine(settings, device='cpu').harmonize(ready, target, synthesize=synthesize)
+    doubtful = _doubts(ready, result=result, target=target, synthesize=synthesize)
+    if doubtful and settings.on_doubt == 'abstain':
+        raise BadData(f'The result could not be trusted and was not written: {" ".join(doubtful)}', file=source,
+                      cure='check the image and its metadata; --on-doubt warn writes the result all the same.')
     write_volume(replace(ready.volume, data=np.asarray(result.data, dtype=np.float32)), out)
     block = harmonization_block(target=target, result=result, source_sha256=sha256(source),
                                 settings=settings.model_dump(mode='json'))
@@ -68,7 +74,16 @@ def harmonize_file(
                       metadata={})
     write_json(out.with_name(out.name.removesuffix('.gz').removesuffix('.nii') + '.json'), content)
     what = 'synthetic' if synthesize else 'harmonized'
-    return f'distclip: {out} ({what}: {family} to {target.name}, on {result.details.get("device", "cpu")})'
+    said = f'distclip: {out} ({what}: {family} to {target.name}, on {result.details.get("device", "cpu")})'
+    return '\n'.join([said, *(f'doubtful: {sentence}' for sentence in doubtful)])
+
+
+def _doubts(ready: Prepared, *, result: Harmonized, target: Target, synthesize: bool) -> tuple[str, ...]:
+    from bids_distclip.quality.metrics import image_metrics, style_metrics
+    from bids_distclip.quality.trust import doubts
+
+    metrics = image_metrics(ready, result.data, target) | style_metrics(result.details.get('style', {}))
+    return doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=synthesize)
 
 
 def _target(settings: Settings, *, family: str | None, source: Path) -> TargetSpec:

@@ -11,13 +11,10 @@ from typing import Any
 from bids_distclip.dataset.atomic import write_json
 from bids_distclip.errors import DistclipError
 
-#: Ends that are fine, and ends that are not.
-GOOD = ('harmonized', 'synthetic', 'reused')
-
 
 @dataclass(frozen=True)
 class Status:
-    """How one image ended: ``harmonized``, ``synthetic``, ``reused``, ``skipped`` or ``failed``."""
+    """How one image ended: ``harmonized``, ``synthetic``, ``abstained``, ``reused``, ``skipped`` or ``failed``."""
 
     image: str
     subject: str

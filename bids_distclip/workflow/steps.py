@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_distclip.errors import BadData, DistclipError, TryAgain
 from bids_distclip.harmonizers.base import CANONICAL_SCALE, Target
+from bids_distclip.quality.record import record_path
 from bids_distclip.volume.image import read_volume
 from bids_distclip.volume.prepared import Prepared, prepare
 from bids_distclip.workflow.context import Run
@@ -105,17 +106,17 @@ def write_image(run_file: str, *, job_file: str, prepared: str, harmonized: str)
         result = load_harmonized(Path(harmonized))
         spec = run.target(str(job.target))
         image = Prepared.load(_target_file(run, spec)) if spec.image else None
-        record = write_products(run, job=job, source=Prepared.load(Path(prepared)), result=result,
-                                target=make_target(spec, image=image))
+        made = write_products(run, job=job, source=Prepared.load(Path(prepared)), result=result,
+                              target=make_target(spec, image=image))
         if run.settings.clean_workdir == 'success':
             Path(prepared).unlink(missing_ok=True)
             Path(harmonized).unlink(missing_ok=True)
         seconds = _note(run, job, seconds=time.monotonic() - began)
-        state = 'synthetic' if job.synthesize else 'harmonized'
+        said = made.reason or '; '.join(job.warnings)
         write_status(run.statuses, name=job.name, status=Status(
-            job.relative, job.subject, job.session, state, '; '.join(job.warnings), 0, job.output, round(seconds, 1)
+            job.relative, job.subject, job.session, made.status, said, 0, made.output, round(seconds, 1)
         ))
-        return str(record)
+        return str(record_path(run.output_dir, job.subject, job.name))
 
     return attempt(run, job=job, work=work)
 

@@ -13,6 +13,8 @@ from bids_distclip.workflow.targets import TargetSpec
 #: Where the default weights are shipped, and the files that count, in this order, as in ``networks/weights.py``.
 SHIPPED = Path(__file__).parent.parent / 'weights'
 FILES = ('distclip.safetensors', 'mrclip.safetensors')
+#: Counts where it is there; and the map of the same acquisitions, which decides nothing.
+BANK, MAP = 'bank.safetensors', 'acquisitions.tsv'
 
 #: Engines that learn from a target image and know nothing of metadata.
 NEED_IMAGE = ('histogram', 'nyul', 'whitestripe')
@@ -43,4 +45,12 @@ def engine_weights_sha256(engine: str, *, weights: Path | None) -> str | None:
             raise NoInput('The weights of the engine are missing.', file=path,
                           cure='give a folder that holds them with --weights, or install the package again.')
         digest.update(path.read_bytes())
+    bank = (weights or SHIPPED) / BANK
+    if bank.is_file():
+        digest.update(bank.read_bytes())
     return digest.hexdigest()
+
+
+def known_acquisitions(weights: Path | None) -> Path:
+    """Return the table of where the acquisitions lie that the weights know; it need not be there."""
+    return (weights or SHIPPED) / MAP

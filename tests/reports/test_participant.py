@@ -50,7 +50,7 @@ def test_the_page_lies_beside_the_subject_and_no_half_page_remains(derivative):
 def test_the_verdict_of_every_image_is_said_in_a_sentence(page):
     text = Tags(page).text
     assert 'Harmonized to the image sub-99/anat/sub-99_T1w.nii.gz.' in text
-    assert 'The image was left as it is. The FLAIR image is no good.' in text
+    assert 'The image was not processed. The FLAIR image is no good.' in text
     assert 'No output was written. The T2w image is no good.' in text
     assert 'Take another.' in text
     assert 'Look again before you use it: The slices are 4 mm thick.' in text
@@ -142,7 +142,7 @@ def test_a_record_cannot_make_the_page_show_files_of_other_folders(derivative, t
     secret.unlink()
 
 
-@pytest.mark.parametrize('status', ['harmonized', 'synthetic', 'skipped', 'failed'])
+@pytest.mark.parametrize('status', ['harmonized', 'synthetic', 'abstained', 'skipped', 'failed'])
 def test_an_almost_empty_record_still_makes_a_page(tmp_path, status):
     html = build_page(tmp_path, '01', [{'status': status}]).read_text()
     assert 'Nothing is known of how this image was acquired' in html
@@ -169,7 +169,7 @@ def evil_record() -> dict:
     }
 
 
-@pytest.mark.parametrize('status', ['harmonized', 'synthetic', 'skipped', 'failed', EVIL])
+@pytest.mark.parametrize('status', ['harmonized', 'synthetic', 'abstained', 'skipped', 'failed', EVIL])
 def test_no_script_planted_in_any_field_becomes_markup(tmp_path, status):
     path = build_page(tmp_path, f'sub-{EVIL}', [{**evil_record(), 'status': status}])
     html = path.read_text(encoding='utf-8')
