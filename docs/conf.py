@@ -17,7 +17,7 @@ project = 'bids_distclip'
 author = 'bids_distclip contributors'
 copyright = author
 release = version = bids_distclip.__version__
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.doctest']
 exclude_patterns = ['_build', '_generated']
 html_theme = 'alabaster'
 html_theme_options = {'description': 'Brain MRI from one scanner as another would have shown it', 'fixed_sidebar': True}
@@ -54,6 +54,38 @@ def protocols() -> str:
     rows = [[(row[c] if row[c] != 'n/a' else '') for c in shown]
             for row in csv.DictReader(text.splitlines(), delimiter='\t')]
     return table([c.replace('_', ' ') for c in shown], rows)
+
+
+def scanners() -> str:
+    """Return the table of simulated sequences, ranges as from–to."""
+    rows = json.loads((files('bids_distclip.simulation') / 'scanners.json').read_text(encoding='utf-8'))
+    shown = ['TE', 'TR', 'TI', 'FA']
+    lines = [[row['name'], row['family'], row['sequence'], f'{row["B0"]:g}', *(span(row.get(name)) for name in shown)]
+             for row in rows]
+    return table(['name', 'family', 'sequence', 'field strength', *shown], lines)
+
+
+def span(limits: list[float] | None) -> str:
+    """Return a range as text."""
+    return '' if limits is None else f'{limits[0]:g}–{limits[1]:g}'
+
+
+def tissues() -> str:
+    """Return the table of tissue parameters."""
+    text = (files('bids_distclip.simulation') / 'tissues.tsv').read_text(encoding='utf-8')
+    rows = list(csv.DictReader(text.splitlines(), delimiter='\t'))
+    shown = [c for c in rows[0] if c not in ('spread', 'texture', 'MT')]
+    return table([c.replace('_', ' ') for c in shown], [[row[c] for c in shown] for row in rows])
+
+
+def limits() -> str:
+    """Return the table of limits past which the app abstains."""
+    rows = json.loads((files('bids_distclip.quality') / 'limits.json').read_text(encoding='utf-8'))['limits']
+    if not rows:
+        return 'No limit has been measured for these weights yet, so the app never abstains.\n'
+    lines = [[f'`{row["number"]}`', 'at least' if 'least' in row else 'at most', f'{row.get("least", row.get("most")):g}',
+              ', '.join(row['modes']), row['from']] for row in rows]
+    return table(['number', 'must be', 'limit', 'for', 'how it was found'], lines)
 
 
 def usage() -> str:
@@ -97,5 +129,5 @@ def setup(app) -> None:
     """Write the generated pieces before Sphinx reads the pages."""
     folder = HERE / '_generated'
     folder.mkdir(exist_ok=True)
-    for make in (exit_codes, numbers, protocols, usage, model_card):
+    for make in (exit_codes, numbers, protocols, scanners, tissues, limits, usage, model_card):
         (folder / f'{make.__name__}.md').write_text(make(), encoding='utf-8')

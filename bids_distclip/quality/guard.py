@@ -27,8 +27,7 @@ class Guard:
     ``worst_lost`` and ``worst_invented`` are the voxels of the extremes, or None where there is none,
     ``peak_lost`` and ``peak_invented`` the values there.
 
-    These are measurements without a verdict: how large they may be for a given pair of contrasts has not been
-    measured yet, so no limit is applied. Between contrast families some loss is physics, not a fault: what
+    These are measurements without a verdict; :mod:`bids_distclip.quality.trust` knows limits. Between contrast families some loss is physics, not a fault: what
     is isointense in the target cannot be seen there.
     """
 
