@@ -83,8 +83,11 @@ def limits() -> str:
     rows = json.loads((files('bids_distclip.quality') / 'limits.json').read_text(encoding='utf-8'))['limits']
     if not rows:
         return 'No limit has been measured for these weights yet, so the app never abstains.\n'
-    lines = [[f'`{row["number"]}`', 'at least' if 'least' in row else 'at most', f'{row.get("least", row.get("most")):g}',
-              ', '.join(row['modes']), row['from']] for row in rows]
+    lines = [
+        [f'`{row["number"]}`', 'at least' if 'least' in row else 'at most', f'{row.get("least", row.get("most")):g}',
+         ', '.join(row['modes']), row['from']]
+        for row in rows
+    ]
     return table(['number', 'must be', 'limit', 'for', 'how it was found'], lines)
 
 

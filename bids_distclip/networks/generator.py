@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -76,11 +77,19 @@ class StyleFusionDecoder(nn.Module):
 
     def forward(self, beta: Tensor, theta: Tensor) -> Tensor:
         """Return slices ``(B, 1, H, W)`` in units of the target's intensity scale."""
+        return self.paint(beta, self.read(beta), theta)
+
+    def read(self, beta: Tensor) -> list[Tensor]:
+        """Return the features of β at every scale, which no style has touched yet."""
         features, skips = beta, []
         for index, block in enumerate(self.down):
             features = block(F.avg_pool2d(features, 2) if index else features)
             skips.append(features)
-        features = self.transfer[0](features, theta)
+        return skips
+
+    def paint(self, beta: Tensor, skips: Sequence[Tensor], theta: Tensor) -> Tensor:
+        """Return slices ``(B, 1, H, W)`` from β, what :meth:`read` found in it, and a style."""
+        features = self.transfer[0](skips[-1], theta)
         for block, transfer, skip in zip(self.up, self.transfer[1:], skips[-2::-1], strict=False):
             features = F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
             features = transfer(block(torch.cat([features, skip], 1)), theta)
@@ -128,11 +137,18 @@ class Generator(nn.Module):
 
     def harmonize(self, x: Tensor, source: Tensor, target: Tensor, *, residual: bool) -> Tensor:
         """Return slices ``(B, 1, H, W)`` in the target's style; ``residual`` for one and the same contrast family."""
+        made = self.change(x, source, target) + x if residual else self.render(self.anatomy(x, source), target)
+        return made.clamp(min=0)
+
+    def change(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """Return what slices ``(B, 1, H, W)`` must change by to go from one style to another.
+
+        The difference of two renderings, with the work that both share done once.
+        """
         beta = self.anatomy(x, source)
-        rendered = self.render(beta, target)
-        if residual:
-            rendered = x + rendered - self.render(beta, source)
-        return rendered.clamp(min=0)
+        skips = self.decoder.read(beta)
+        first, second = (self.decoder.paint(beta, skips, _widened(theta)) for theta in (source, target))
+        return second - first
 
     def count(self) -> int:
         """Return the number of parameters."""

@@ -92,10 +92,8 @@ def _slices(
     multiple = 2 ** (len(generator.options.mapper) - 1)
     pad = [-n % multiple for n in size]
     x = F.pad(x, (0, pad[1], 0, pad[0]))
-    beta = generator.anatomy(x, source.expand(len(x), -1))
-    y = generator.render(beta, target.expand(len(x), -1))
-    if residual:
-        y = y - generator.render(beta, source.expand(len(x), -1))
+    own, wanted = source.expand(len(x), -1), target.expand(len(x), -1)
+    y = generator.change(x, own, wanted) if residual else generator.render(generator.anatomy(x, own), wanted)
     y = y[..., : size[0], : size[1]].float()
     if size != [height, width]:
         y = F.interpolate(y, size=(height, width), mode='bicubic', align_corners=False)

@@ -27,8 +27,8 @@ class Guard:
     ``worst_lost`` and ``worst_invented`` are the voxels of the extremes, or None where there is none,
     ``peak_lost`` and ``peak_invented`` the values there.
 
-    These are measurements without a verdict; :mod:`bids_distclip.quality.trust` knows limits. Between contrast families some loss is physics, not a fault: what
-    is isointense in the target cannot be seen there.
+    These are measurements without a verdict; :mod:`bids_distclip.quality.trust` knows limits. Between contrast
+    families some loss is physics, not a fault: what is isointense in the target cannot be seen there.
     """
 
     map: np.ndarray
