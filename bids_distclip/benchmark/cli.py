@@ -11,11 +11,11 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'what',
         nargs='?',
-        choices=('pairs', 'mrclip', 'realism', 'trust'),
+        choices=('pairs', 'mrclip', 'realism', 'trust', 'uncertainty'),
         default='pairs',
         help='contrast pairs by every engine (default); retrieval and order of numbers in MR-CLIP (needs --labels); '
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
-        'beside planted failures',
+        'beside planted failures; uncertainty beside the true error',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -37,7 +37,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
     if args.what != 'pairs':
-        return {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust}[args.what](args)
+        return {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust,
+                'uncertainty': _measure_uncertainty}[args.what](args)
     from bids_distclip.benchmark.cases import thinned
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
@@ -109,6 +110,29 @@ def _measure_trust(args: argparse.Namespace) -> int:
     if found:
         write_rows(found, args.out / 'trust_roc.tsv', columns=list(found[0]))
     for row in found:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
+def _measure_uncertainty(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.benchmark.uncertainty import calibrate, gather_errors, report, write_calibration
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.distclip import DistClip
+
+    if not args.labels:
+        raise UsageError('Errors are known on simulated heads alone', cure='Give --labels.')
+    engine = DistClip(weights=args.weights, device=args.device, precision=args.precision)
+    found = list(gather_errors(engine, _cases(args)))
+    heads = sorted({one.head for one in found})
+    fitted = [one for one in found if one.head != heads[-1] or len(heads) == 1]
+    modes = sorted({one.mode for one in fitted})
+    calibration = {mode: calibrate([one for one in fitted if one.mode == mode]) for mode in modes}
+    write_calibration(calibration, args.out / 'calibration.json')
+    rows = report([one for one in found if one.head == heads[-1]], calibration)
+    write_rows(rows, args.out / 'uncertainty.tsv', columns=list(rows[0]))
+    print(f'fitted on {", ".join(sorted({one.head for one in fitted}))}; shown for {heads[-1]}')
+    for row in rows:
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
     return 0
 

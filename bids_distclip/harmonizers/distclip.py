@@ -41,6 +41,8 @@ class DistClip:
         Slices per pass.
     planes
         How many planes to run and fuse: 3, or 1 for the acquisition plane alone.
+    calibrate
+        Give the uncertainty in intensity units where the weights come with a calibration; else the bare spread.
     """
 
     name = 'distclip'
@@ -53,9 +55,10 @@ class DistClip:
         precision: str = 'auto',
         batch_size: int = 8,
         planes: int = 3,
+        calibrate: bool = True,
     ) -> None:
         self.weights, self.device, self.batch_size, self.planes = weights, device, batch_size, planes
-        self.precision = precision
+        self.precision, self.calibrate = precision, calibrate
 
     def harmonize(self, source: Prepared, target: Target, *, synthesize: bool = False) -> Harmonized:
         """Return ``source`` in the target's contrast; see :class:`bids_distclip.harmonizers.base.Harmonizer`.
@@ -86,7 +89,8 @@ class DistClip:
         out[box] = np.clip(out[box] + fused * head[box], 0, None)
         uncertainty = np.zeros_like(image)
         if spread is not None:
-            uncertainty[box] = spread * head[box]
+            known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
+            uncertainty[box] = (np.hypot(known['floor'], known['gain'] * spread) if known else spread) * head[box]
         trust = describe_styles(
             trained.bank,
             pictures=(styles.seen, _seen(trained, out, brain, spacing)),

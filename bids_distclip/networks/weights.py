@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from bids_distclip.networks.mrclip import MRCLIP
 #: Where the default weights are shipped.
 DEFAULT = Path(__file__).parent.parent / 'weights'
 GENERATOR, CLIP, CARD = 'distclip.safetensors', 'mrclip.safetensors', 'model_card.json'
+CALIBRATION = 'calibration.json'
 
 
 @dataclass(frozen=True)
 class Trained:
     """A generator and the MR-CLIP it was trained with, in evaluation mode, with their card and digest.
 
-    ``bank`` holds the acquisitions they know; None where the folder has none.
+    ``bank`` holds the acquisitions they know; None where the folder has none. ``uncertainty`` maps residual and
+    synthesis to the ``floor`` and ``gain`` that make intensity units of the spread over planes; empty where it was not
+    calibrated.
     """
 
     generator: Generator
@@ -35,6 +39,7 @@ class Trained:
     card: dict[str, Any]
     sha256: str
     bank: Bank | None = None
+    uncertainty: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def save_weights(path: Path, model: torch.nn.Module, *, options: dict[str, Any], half: bool = True) -> None:
@@ -78,7 +83,8 @@ def load_trained(folder: Path | None = None, *, device: str = 'cpu') -> Trained:
     card = json.loads((folder / CARD).read_text(encoding='utf-8')) if (folder / CARD).exists() else {}
     generator, clip = load_generator(folder / GENERATOR), load_clip(folder / CLIP)
     bank = load_bank(folder / BANK)
-    return Trained(generator.to(device).eval(), clip.to(device).eval(), card, weights_sha256(folder), bank)
+    return Trained(generator.to(device).eval(), clip.to(device).eval(), card, weights_sha256(folder), bank,
+                   _calibration(folder))
 
 
 def weights_sha256(folder: Path | None = None) -> str:
@@ -93,6 +99,18 @@ def weights_sha256(folder: Path | None = None) -> str:
     if (folder / BANK).exists():
         digest.update((folder / BANK).read_bytes())
     return digest.hexdigest()
+
+
+def _calibration(folder: Path) -> dict[str, dict[str, float]]:
+    path = folder / CALIBRATION
+    if not path.exists():
+        return {}
+    try:
+        raw = json.loads(path.read_text(encoding='utf-8'))['uncertainty']
+        return {mode: {name: float(known[name]) for name in ('floor', 'gain')} for mode, known in raw.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f'Not a calibration of uncertainty ({error})'
+        raise BadData(what, file=path, cure='Fetch the weights again.') from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
