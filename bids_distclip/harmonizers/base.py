@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bids_distclip.acquisition.record import Acquisition
-from bids_distclip.volume.prepared import Prepared
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bids_distclip.volume.prepared import Prepared
 
 #: Intensity that a normalized value of 1.0 gets where no target image gives a scale.
 CANONICAL_SCALE = 1000.0

@@ -7,22 +7,24 @@ import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from bids_distclip import __version__
 from bids_distclip.dataset.atomic import sha256, write_json
 from bids_distclip.dataset.outputs import bids_uri, sidecar, update_scans_tsv
 from bids_distclip.errors import DistclipError
-from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.quality.record import ImageRecord, record_path, write_record
-from bids_distclip.volume.image import Volume, read_volume, write_volume
-from bids_distclip.volume.mask import stripped_brain
-from bids_distclip.volume.prepared import Prepared
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.weights import known_acquisitions
+
+# Planning imports this module for what it writes without an image, so what works on images is imported where it works.
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bids_distclip.harmonizers.base import Harmonized, Target
+    from bids_distclip.volume.image import Volume
+    from bids_distclip.volume.prepared import Prepared
 
 #: What a person can do about an image whose result could not be trusted.
 _ABSTAINED = 'check the image and its metadata; --on-doubt warn writes the result all the same.'
@@ -40,6 +42,7 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
     from bids_distclip.quality.metrics import image_metrics, style_metrics
     from bids_distclip.quality.profile import look
     from bids_distclip.quality.trust import doubts
+    from bids_distclip.volume.mask import stripped_brain
 
     metrics = image_metrics(source, result.data, target) | style_metrics(result.details.get('style', {}))
     looks = {'before': look(source.volume.data / source.scale, brain=source.brain),
@@ -119,6 +122,8 @@ def versions() -> dict[str, str]:
 def _write_image(
     run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target, stripped: bool
 ) -> None:
+    from bids_distclip.volume.image import write_volume
+
     path = run.output_dir / str(job.output)
     path.parent.mkdir(parents=True, exist_ok=True)
     block = harmonization_block(target=target, result=result, source_sha256=job.sha256,
@@ -138,6 +143,9 @@ def _write_source(
     run: Run, *, job: Job, result: Harmonized, target: Target, doubtful: tuple[str, ...]
 ) -> None:
     """Write the source as it is, with a sidecar that says why it was not harmonized."""
+    from bids_distclip.volume.image import read_volume, write_volume
+    from bids_distclip.volume.mask import stripped_brain
+
     path = run.output_dir / str(job.untouched_output)
     path.parent.mkdir(parents=True, exist_ok=True)
     volume = read_volume(Path(job.source))
@@ -161,6 +169,10 @@ def _remove(run: Run, relative: str) -> None:
 
 
 def _write_mask(run: Run, *, job: Job, source: Prepared) -> None:
+    import numpy as np
+
+    from bids_distclip.volume.image import write_volume
+
     path = run.output_dir / str(job.mask_output)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_volume(source.volume.with_data(source.brain.astype(np.float32)), path, dtype=np.uint8)
@@ -171,6 +183,8 @@ def _write_mask(run: Run, *, job: Job, source: Prepared) -> None:
 
 
 def _write_spread(run: Run, *, job: Job, source: Prepared, uncertainty: np.ndarray) -> None:
+    from bids_distclip.volume.image import write_volume
+
     path = run.output_dir / str(job.spread_output)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_volume(_as_float(source.volume.with_data(uncertainty)), path)
@@ -181,6 +195,8 @@ def _write_spread(run: Run, *, job: Job, source: Prepared, uncertainty: np.ndarr
 
 
 def _as_float(volume: Volume) -> Volume:
+    import numpy as np
+
     header = volume.header.copy()
     header.set_data_dtype(np.float32)
     return replace(volume, header=header)

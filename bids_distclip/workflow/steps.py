@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bids_distclip.errors import BadData, DistclipError, TryAgain
 from bids_distclip.harmonizers.base import CANONICAL_SCALE, Target
 from bids_distclip.quality.record import record_path
-from bids_distclip.volume.image import read_volume
-from bids_distclip.volume.prepared import Prepared, prepare
 from bids_distclip.workflow.context import Run
-from bids_distclip.workflow.files import load_harmonized, save_harmonized
 from bids_distclip.workflow.gpu import lease
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.pages import make_page
@@ -27,8 +24,10 @@ from bids_distclip.workflow.products import write_failure, write_products
 from bids_distclip.workflow.status import Status, failed, write_status
 from bids_distclip.workflow.targets import TargetSpec
 
+# Planning imports this module too, so what works on images is imported where it works.
 if TYPE_CHECKING:
     from bids_distclip.harmonizers.base import Harmonizer
+    from bids_distclip.volume.prepared import Prepared
 
 log = logging.getLogger('bids_distclip')
 
@@ -67,6 +66,9 @@ def prepare_target(run_file: str, *, target: str) -> str:
 
 def target_image(spec: TargetSpec, *, bias_correction: str) -> Prepared:
     """Read and prepare the image of a target."""
+    from bids_distclip.volume.image import read_volume
+    from bids_distclip.volume.prepared import prepare
+
     volume = read_volume(Path(str(spec.image)))
     return prepare(volume, acquisition=spec.acquisition, family=spec.family, bias_correction=bias_correction)
 
@@ -97,6 +99,9 @@ def harmonize_session(run_file: str, *, job_files: Sequence[str], prepared: Sequ
 
 def write_image(run_file: str, *, job_file: str, prepared: str, harmonized: str) -> str:
     """Write one image with all that belongs to it; return its record, or nothing if it failed before or here."""
+    from bids_distclip.volume.prepared import Prepared
+    from bids_distclip.workflow.files import load_harmonized
+
     run, job = Run.load(Path(run_file)), Job.load(Path(job_file))
     if not (prepared and harmonized):
         return ''
@@ -170,12 +175,18 @@ def engine_options(settings: Any, *, device: str) -> str:
 
 
 def _prepared(run: Run, *, path: Path, job: Job) -> Prepared:
+    from bids_distclip.volume.image import read_volume
+    from bids_distclip.volume.prepared import prepare
+
     brain = read_volume(Path(job.brain_mask)).data > 0.5 if job.brain_mask else None
     return prepare(read_volume(path), acquisition=job.acquisition_record(), family=job.family,
                    bias_correction=run.settings.bias_correction, brain=brain)
 
 
 def _harmonize(run: Run, job: Job, prepared: str, device: str) -> str:
+    from bids_distclip.volume.prepared import Prepared
+    from bids_distclip.workflow.files import save_harmonized
+
     began = time.monotonic()
     spec = run.target(str(job.target))
     image = Prepared.load(_target_file(run, spec)) if spec.image else None
