@@ -106,6 +106,32 @@ def edge_sharpness_ratio(source: np.ndarray, output: np.ndarray, *, mask: np.nda
     return sharpness(output, mask=mask) / before if before > 0 else float('nan')
 
 
+def slice_jump(data: np.ndarray, *, mask: np.ndarray, axis: int, spacing: Sequence[float]) -> float:
+    """Return how much more neighbouring voxels differ along an axis than along the two others, per millimetre.
+
+    The mean absolute difference of neighbours within the mask, divided by the mean of the same along the other axes: 1
+    without a preferred direction, above 1 where slices were treated apart; nan for a flat image.
+    """
+    steps = []
+    for way in range(3):
+        both = np.logical_and(*(np.take(mask, range(i, mask.shape[way] - 1 + i), axis=way) for i in (0, 1)))
+        change = np.abs(np.diff(data, axis=way))[both]
+        steps.append(float(change.mean()) / spacing[way] if change.size else 0.0)
+    across = (sum(steps) - steps[axis]) / 2
+    return steps[axis] / across if across > 0 else float('nan')
+
+
+def slice_jump_ratio(
+    source: np.ndarray, output: np.ndarray, *, mask: np.ndarray, spacing: Sequence[float]
+) -> float:
+    """Return the largest ratio, over the three axes, of the output's :func:`slice_jump` to the source's."""
+    ratios = [
+        slice_jump(output, mask=mask, axis=axis, spacing=spacing) / was
+        for axis in range(3) if (was := slice_jump(source, mask=mask, axis=axis, spacing=spacing)) > 0
+    ]
+    return max(ratios, default=float('nan'))
+
+
 def background_leak(data: np.ndarray, *, head: np.ndarray) -> float:
     """Return the mean absolute intensity outside the head mask, in the data's units; 0 without background."""
     outside = data[~head]
@@ -140,6 +166,7 @@ def brain_structure(
     return {
         'structure_preserved': structure_preserved(first, second, mask=inside, spacing=spacing),
         'edge_sharpness_ratio': edge_sharpness_ratio(first, second, mask=inside),
+        'slice_jump_ratio': slice_jump_ratio(first, second, mask=inside, spacing=spacing),
     }
 
 

@@ -52,7 +52,8 @@ def spreads(records: Iterable[Mapping[str, Any]]) -> list[Spread]:
 def conclude(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say in a sentence per family and target what became of the disagreement, and how sure that is.
 
-    The number is the ratio of the root-mean-square coefficients of variation, after over before; the range
+    The number is the ratio of the root-mean-square standard deviations of the class medians, after over before, both on
+    normalized scales (coefficients of variation would let fluid, whose median is near 0, decide alone); the range
     beside it is that of the same ratio when any one image is left out.
     """
     sentences = []
@@ -97,6 +98,6 @@ def _spread(values: Sequence[tuple], *, family: str, target: str, tissue: str) -
 
 
 def _ratio(pairs: Mapping[str, Sequence[tuple]]) -> float:
-    parts = [_spread(v, family='', target='', tissue=t).variation for t, v in pairs.items()]
+    parts = [_spread(v, family='', target='', tissue=t).sd for t, v in pairs.items()]
     before, after = (statistics.fmean(p[i] ** 2 for p in parts) ** 0.5 for i in (0, 1))
     return after / before if before else float('inf')

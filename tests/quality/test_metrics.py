@@ -138,6 +138,20 @@ def test_intensity_summary_of_a_uniform_ramp():
     assert found['std'] == pytest.approx(100 / math.sqrt(12), rel=1e-3)
 
 
+def test_slices_of_uneven_brightness_jump_along_their_axis():
+    rng = np.random.default_rng(0)
+    data = ndimage.gaussian_filter(rng.normal(size=(24, 24, 24)), 2).astype(np.float32)
+    data /= data.std()
+    mask = np.ones(data.shape, dtype=bool)
+    uneven = data + 0.2 * rng.normal(size=(1, 1, 24))
+    even = [metrics.slice_jump(data, mask=mask, axis=axis, spacing=(1, 1, 1)) for axis in range(3)]
+    assert np.allclose(even, 1, atol=0.15)
+    assert metrics.slice_jump(uneven, mask=mask, axis=2, spacing=(1, 1, 1)) > 1.2 * even[2]
+    assert metrics.slice_jump_ratio(data, 3 * data + 1, mask=mask, spacing=(1, 1, 1)) == pytest.approx(1, abs=1e-4)
+    assert metrics.slice_jump_ratio(data, uneven, mask=mask, spacing=(1, 1, 1)) > 1.2
+    assert np.isnan(metrics.slice_jump_ratio(0 * data, data, mask=mask, spacing=(1, 1, 1)))
+
+
 def test_identity_towards_itself_changes_nothing(prepared):
     target = Target('image', 'self', 'T1w', image=prepared, scale=prepared.scale)
     found = metrics.image_metrics(prepared, prepared.volume.data, target)

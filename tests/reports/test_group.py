@@ -64,6 +64,13 @@ def test_agreement_is_told_with_its_factor_and_its_fragility():
     assert 'One image decides' in fragile
 
 
+def test_fluid_near_zero_does_not_decide_alone():
+    records = made([(0.4, 0.5), (0.5, 0.5), (0.6, 0.5)])
+    for record, value in zip(records, (0.001, 0.01, 0.02), strict=True):
+        record['metrics']['class_dark'] = {'before': 0.1, 'value': value}
+    assert 'vary less after' in conclude(records)[0]
+
+
 def test_planted_scripts_stay_text_and_tables_stay_tables(tmp_path):
     evil = '<script>alert(1)</script>\tx\ny'
     record = ImageRecord(
