@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,14 @@ from bids_distclip.volume.prepared import Prepared
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bids_distclip.networks.generator import Line
     from bids_distclip.networks.weights import Trained
 
 #: Without these fields a prompt says too little of the source: its own picture does instead.
 NEEDED = ('echo_time', 'repetition_time')
+
+#: Share by which renderings guided by a picture are corrected so that the picture itself would be rendered right.
+CORRECTED = 0.5
 
 
 class DistClip:
@@ -146,6 +150,8 @@ class DistClip:
                 source=styles.source,
                 target=styles.target,
                 residual=residual,
+                own=styles.lines[0],
+                wanted=styles.lines[1],
                 batch=self.batch_size,
                 precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
             )
@@ -157,7 +163,8 @@ class DistClip:
 @dataclass(frozen=True)
 class _Styles:
     """θ ``(1, 512)`` of source and target as the generator gets them; of the source's picture (``seen``) and of its
-    metadata (``told``, None where they say too little); and where they come from, in words.
+    metadata (``told``, None where they say too little); where they come from, in words; and the lines that correct the
+    renderings in the source's and in the target's style.
     """
 
     source: Tensor
@@ -165,14 +172,19 @@ class _Styles:
     seen: Tensor
     told: Tensor | None
     words: dict[str, Any]
+    lines: tuple[Line, Line]
 
 
 def _styles(trained: Trained, source: Prepared, target: Target) -> _Styles:
     """Return the styles of source and target, both from pictures or both from prompts where that can be."""
+    from bids_distclip.networks.generator import AS_IT_IS
+
     seen, own = seen_style(trained, source), told_style(trained, source.acquisition, source.family)
     if target.image is not None:
-        words = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
-        return _Styles(seen, seen_style(trained, target.image), seen, own, words)
+        theta = seen_style(trained, target.image)
+        lines = _line(trained, source, seen), _line(trained, target.image, theta)
+        words = {'guidance': 'image', 'source_guide': 'image', 'prompt': '', 'lines': [asdict(line) for line in lines]}
+        return _Styles(seen, theta, seen, own, words, lines)
     words = {
         'guidance': 'metadata',
         'prompt': describe(target.acquisition, family=target.family),
@@ -180,7 +192,22 @@ def _styles(trained: Trained, source: Prepared, target: Target) -> _Styles:
         'source_prompt': '' if own is None else describe(source.acquisition, family=source.family),
     }
     theta = prompt_style(trained, target.acquisition, target.family)
-    return _Styles(seen if own is None else own, theta, seen, own, words)
+    return _Styles(seen if own is None else own, theta, seen, own, words, (AS_IT_IS, AS_IT_IS))
+
+
+def _line(trained: Trained, picture: Prepared, theta: Tensor) -> Line:
+    """Return what brings the rendering of a picture in its own style to the picture itself, by :data:`CORRECTED`."""
+    from bids_distclip.networks.inference import fit_line
+
+    affine = picture.volume.affine
+    return fit_line(
+        trained.generator,
+        _to_ras(picture.volume.data / picture.scale, affine),
+        theta=theta,
+        spacing=_ras_spacing(affine),
+        brain=_to_ras(picture.brain, affine),
+        share=CORRECTED,
+    )
 
 
 def seen_style(trained: Trained, picture: Prepared) -> Tensor:

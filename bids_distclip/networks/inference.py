@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bids_distclip.networks.generator import Generator
+from bids_distclip.networks.generator import AS_IT_IS, Generator, Line
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 
 #: In-plane spacings (mm) at which slices go through the networks as they are; others are brought to 1 mm and back.
@@ -31,9 +31,7 @@ def embed_volume(
 
     ``volume`` is RAS ``(X, Y, Z)`` in intensity-scale units.
     """
-    filled = np.flatnonzero(brain.any((0, 1)))
-    low, high = np.quantile(filled, [0.3, 0.8]) if len(filled) else (0, volume.shape[2] - 1)
-    chosen = np.unique(np.linspace(low, high, count).round().astype(int))
+    chosen = _middle_slices(brain, count)
     device = clip.read_out.weight.device
     slices = torch.as_tensor(np.moveaxis(volume[:, :, chosen], 2, 0).copy(), device=device)
     with torch.inference_mode():
@@ -47,6 +45,42 @@ def embed_prompt(clip: MRCLIP, prompt: str) -> Tensor:
         return clip.encode_text([prompt])
 
 
+def fit_line(
+    generator: Generator,
+    volume: np.ndarray,
+    *,
+    theta: Tensor,
+    spacing: Sequence[float],
+    brain: np.ndarray,
+    count: int = 12,
+    share: float = 1.0,
+) -> Line:
+    """Return the line that brings the rendering of a picture in its own style ``(1, 512)`` to the picture itself.
+
+    Huber regression over the brain in ``count`` axial slices, shrunk by ``share`` towards no correction. ``volume`` is
+    RAS ``(X, Y, Z)`` in intensity-scale units.
+    """
+    chosen = _middle_slices(brain, count)
+    x = torch.as_tensor(np.moveaxis(volume[:, :, chosen], 2, 0).copy(), device=theta.device)[:, None].clamp(min=0)
+    inside = np.moveaxis(brain[:, :, chosen], 2, 0)
+    with torch.inference_mode():
+        made = _slices(generator, x, spacing[:2], theta, theta, residual=False)[:, 0].float().cpu().numpy()[inside]
+    seen = x[:, 0].cpu().numpy()[inside]
+    weight = np.ones_like(seen)
+    line = AS_IT_IS
+    for _ in range(8):
+        gain, offset = np.polyfit(made, seen, 1, w=np.sqrt(weight)) if len(seen) > 100 else (1.0, 0.0)
+        line = Line(float(offset), float(gain))
+        weight = 0.05 / np.maximum(np.abs(seen - line.offset - line.gain * made), 0.05)
+    return Line(share * line.offset, 1 + share * (line.gain - 1))
+
+
+def _middle_slices(brain: np.ndarray, count: int) -> np.ndarray:
+    filled = np.flatnonzero(brain.any((0, 1)))
+    low, high = np.quantile(filled, [0.3, 0.8]) if len(filled) else (0, brain.shape[2] - 1)
+    return np.unique(np.linspace(low, high, count).round().astype(int))
+
+
 def run_plane(
     generator: Generator,
     volume: np.ndarray,
@@ -56,13 +90,16 @@ def run_plane(
     source: Tensor,
     target: Tensor,
     residual: bool,
+    own: Line = AS_IT_IS,
+    wanted: Line = AS_IT_IS,
     batch: int = 8,
     precision: torch.dtype = torch.float32,
 ) -> np.ndarray:
     """Return what the networks make of every slice perpendicular to ``axis``, on the volume's grid.
 
     With ``residual`` that is the *change* from the source's style to the target's, else the target's picture; in
-    intensity-scale units. ``volume`` is RAS; slices without signal stay zero.
+    intensity-scale units. ``own`` and ``wanted`` correct the renderings in the two styles
+    (:func:`fit_line`). ``volume`` is RAS; slices without signal stay zero.
     """
     device = next(generator.parameters()).device
     stack = np.moveaxis(volume, axis, 0)
@@ -76,13 +113,21 @@ def run_plane(
             torch.inference_mode(),
             torch.autocast(device.type, precision, enabled=precision != torch.float32),
         ):
-            y = _slices(generator, x, pixel, source, target, residual)
+            y = _slices(generator, x, pixel, source, target, residual, own=own, wanted=wanted)
         out[chosen] = y[:, 0].float().cpu().numpy()
     return np.moveaxis(out, 0, axis)
 
 
 def _slices(
-    generator: Generator, x: Tensor, pixel: Sequence[float], source: Tensor, target: Tensor, residual: bool
+    generator: Generator,
+    x: Tensor,
+    pixel: Sequence[float],
+    source: Tensor,
+    target: Tensor,
+    residual: bool,
+    *,
+    own: Line = AS_IT_IS,
+    wanted: Line = AS_IT_IS,
 ) -> Tensor:
     height, width = x.shape[-2:]
     low, high = NATIVE_SPACING
@@ -92,8 +137,11 @@ def _slices(
     multiple = 2 ** (len(generator.options.mapper) - 1)
     pad = [-n % multiple for n in size]
     x = F.pad(x, (0, pad[1], 0, pad[0]))
-    own, wanted = source.expand(len(x), -1), target.expand(len(x), -1)
-    y = generator.change(x, own, wanted) if residual else generator.render(generator.anatomy(x, own), wanted)
+    from_, to = source.expand(len(x), -1), target.expand(len(x), -1)
+    if residual:
+        y = generator.change(x, from_, to, own=own, wanted=wanted)
+    else:
+        y = wanted(generator.render(generator.anatomy(x, from_), to))
     y = y[..., : size[0], : size[1]].float()
     if size != [height, width]:
         y = F.interpolate(y, size=(height, width), mode='bicubic', align_corners=False)
