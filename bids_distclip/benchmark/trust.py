@@ -27,6 +27,7 @@ NUMBERS = {
     'structure_invented_peak': 'above',
     'source_known': 'below',
     'target_known': 'below',
+    'target_told_known': 'below',
     'source_told': 'below',
     'source_told_known': 'below',
     'source_family': 'below',
@@ -98,7 +99,7 @@ def _styles(trained: Trained, case: Case, *, picture: np.ndarray | None, target:
     volume = source.volume.with_data((picture * source.scale).astype(np.float32)) if picture is not None else None
     output = seen if volume is None else seen_style(trained, replace(source, volume=volume))
     return describe_styles(trained.bank, pictures=(seen, output), told=(own, guide),
-                           families=(str(source.family), target.family))
+                           families=(str(source.family), target.family), pictured=shown is not None)
 
 
 def _known(styles: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _spoilt_metadata(trained: Trained, case: Case) -> Iterator[dict[str, Any]]:
         source = replace(case.source, acquisition=acquisition, family=family)
         styles = _styles(trained, replace(case, source=source), picture=None,
                          target=Target('metadata', name, family, acquisition))
-        numbers = {k: v for k, v in _known(styles).items() if k.startswith('source') or k == 'target_known'}
+        numbers = {k: v for k, v in _known(styles).items() if k.startswith('source') or k == 'target_told_known'}
         about = {'data': case.data, 'head': case.head, 'pair': case.pair, 'guide': '', 'mode': ''}
         yield {'what': name, **about, **numbers}
 

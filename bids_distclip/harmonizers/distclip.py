@@ -103,6 +103,7 @@ class DistClip:
             pictures=(styles.seen, _seen(trained, out, brain, spacing)),
             told=(styles.told, styles.target),
             families=(source.family or '', target.family),
+            pictured=target.image is not None,
         )
         details: dict[str, Any] = {
             'engine': self.name,
@@ -202,7 +203,7 @@ def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: b
 
 
 def _drawn_together(source: Tensor, target: Tensor) -> Tensor:
-    """Return the target's style, shrunk towards the source's by what is chance in their distance (James, Stein 1961)."""
+    """Return the target's style, shrunk towards the source's by what is chance in their distance (James and Stein)."""
     distance = float((target - source).norm())
     share = max(0.0, 1 - (ALIKE / distance) ** 2) if distance > 0 else 0.0
     moved = source + share * (target - source)

@@ -94,12 +94,18 @@ def load_bank(path: Path) -> Bank | None:
 
 
 def describe_styles(
-    bank: Bank | None, *, pictures: tuple[Tensor, Tensor], told: tuple[Tensor | None, Tensor], families: tuple[str, str]
+    bank: Bank | None,
+    *,
+    pictures: tuple[Tensor, Tensor],
+    told: tuple[Tensor | None, Tensor],
+    families: tuple[str, str],
+    pictured: bool = False,
 ) -> dict[str, Any]:
     """Return what the styles of one harmonization say of its trustworthiness, JSON-ready.
 
     ``pictures`` are the styles seen in source and output, ``told`` those of the source's metadata (if any) and of the
-    target that guided; all ``(1, 512)``. ``families`` are the contrast families of source and target.
+    target that guided (``pictured`` says that this is a picture); all ``(1, 512)``. ``families`` are the contrast
+    families of source and target.
     """
     source, output = pictures
     own, target = told
@@ -108,7 +114,8 @@ def describe_styles(
         found['source_told'] = _cosine(source, own)
     if bank is None:
         return found
-    guides = {'source_known': source, 'target_known': target} | ({} if own is None else {'source_told_known': own})
+    guides = {'source_known': source, 'target_known' if pictured else 'target_told_known': target}
+    guides |= {} if own is None else {'source_told_known': own}
     found |= {name: round(bank.familiarity(theta), 4) for name, theta in guides.items()}
     for name, theta, family in (('source_family', source, families[0]), ('output_family', output, families[1])):
         found[name] = round(bank.votes(theta).get(family, 0.0), 4)

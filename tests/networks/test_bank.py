@@ -66,6 +66,8 @@ def test_styles_are_described_without_metadata_and_without_a_bank():
     assert found['target_after'] > 0.9 > found['target_before']
     assert 'source_told' not in found
     assert set(found['map']) == {'source', 'output', 'target'}
+    assert 'target_told_known' in found
+    assert 'target_known' in describe_styles(make_bank(theta, families), **styles, pictured=True)
     assert set(describe_styles(None, **styles)) == {'target_before', 'target_after'}
 
 

@@ -164,8 +164,8 @@ def test_identity_towards_itself_changes_nothing(prepared):
 def test_every_number_of_an_image_says_its_meaning_and_what_is_good(prepared):
     target = Target('image', 'self', 'T1w', image=prepared, scale=500.0)
     found = metrics.image_metrics(prepared, prepared.volume.data * 0.5, target)
-    styles = ('source_known', 'target_known', 'source_told', 'source_told_known', 'source_family', 'output_family',
-              'target_after')
+    styles = ('source_known', 'target_known', 'target_told_known', 'source_told', 'source_told_known',
+              'source_family', 'output_family', 'target_after')
     found |= metrics.style_metrics({**dict.fromkeys(styles, 0.5), 'target_before': 0.2, 'map': {'source': [0, 1]}})
     assert found['target_after']['before'] == 0.2
     assert set(found) == set(metrics.metric_table())
