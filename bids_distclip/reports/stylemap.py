@@ -14,7 +14,8 @@ from bids_distclip.reports.figures import save_figure
 from bids_distclip.reports.map import COLOURS
 from bids_distclip.reports.mosaic import DPI
 
-_MARKS = {'source': ('o', 'white'), 'output': ('o', 'black'), 'target': ('*', 'black')}
+#: Mark, face and size of each picture; the source's ring stays visible around an output that has not moved.
+_MARKS = {'source': ('o', 'white', 150), 'output': ('o', 'black', 45), 'target': ('*', 'black', 170)}
 
 
 def read_points(path: Path) -> dict[str, list[tuple[float, float]]]:
@@ -44,10 +45,10 @@ def draw_style_map(
     for colour, (family, known) in zip(COLOURS, sorted(points.items()), strict=False):
         xs, ys = zip(*known, strict=True)
         axes.scatter(xs, ys, s=10, color=colour, alpha=0.35, linewidths=0, label=family)
-    for name, (mark, face) in _MARKS.items():
+    for name, (mark, face, size) in _MARKS.items():
         if name in places:
             x, y = places[name]
-            axes.scatter(x, y, s=170 if mark == '*' else 70, marker=mark, facecolor=face, edgecolor='black',
+            axes.scatter(x, y, s=size, marker=mark, facecolor=face, edgecolor='black',
                          linewidth=1.6, zorder=3, label=name)
     if {'source', 'output'} <= set(places):
         (x, y), (x_before, y_before) = places['output'], places['source']
@@ -55,6 +56,9 @@ def draw_style_map(
                       arrowprops={'arrowstyle': '->', 'color': 'black'})
     axes.set(xlabel='component 1', ylabel='component 2')
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(frameon=False, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    legend = axes.legend(frameon=False, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    for handle in legend.legend_handles[: len(points)]:
+        if handle is not None:
+            handle.set(alpha=1, sizes=[40])
     out_dir.mkdir(parents=True, exist_ok=True)
     return {'stylemap': save_figure(figure, path=out_dir / f'{stem}_stylemap.webp')}
