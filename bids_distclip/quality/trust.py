@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-#: What to do with an image past a limit: leave it as it is, or harmonize it and say so.
-CHOICES = ('abstain', 'warn')
+#: Engines whose results the limits were measured on; those of others are not held against them.
+MEASURED = ('distclip',)
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ def limits() -> tuple[Limit, ...]:
     )
 
 
-def doubts(numbers: Mapping[str, Any], *, synthesize: bool = False) -> tuple[str, ...]:
+def doubts(numbers: Mapping[str, Any], *, engine: str, synthesize: bool = False) -> tuple[str, ...]:
     """Return a sentence for every limit that a number of one harmonized image is past; none where all is well.
 
     ``numbers`` are metrics (:mod:`bids_distclip.quality.metrics`), name to value. One that is not known breaks no
-    limit.
+    limit, and an engine that is not one of :data:`MEASURED` has none.
     """
+    if engine not in MEASURED:
+        return ()
     mode = 'synthesis' if synthesize else 'residual'
     known = [(limit, numbers.get(limit.number)) for limit in limits() if mode in limit.modes]
     return tuple(limit.sentence(value) for limit, value in known if value is not None and limit.broken(value))

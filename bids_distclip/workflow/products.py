@@ -49,7 +49,8 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
              'after': look(result.data / target.scale, brain=source.brain)}
     drawn, trouble = _figures(run, job=job, source=source, result=result, target=target)
     stripped = stripped_brain(source.volume) is not None
-    doubtful = doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=job.synthesize)
+    doubtful = doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=job.synthesize,
+                      engine=str(result.details.get('engine')))
     abstained = bool(doubtful) and run.settings.on_doubt == 'abstain'
     if run.settings.output_level != 'minimal':
         _write_mask(run, job=job, source=source)

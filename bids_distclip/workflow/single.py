@@ -83,7 +83,8 @@ def _doubts(ready: Prepared, *, result: Harmonized, target: Target, synthesize: 
     from bids_distclip.quality.trust import doubts
 
     metrics = image_metrics(ready, result.data, target) | style_metrics(result.details.get('style', {}))
-    return doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=synthesize)
+    return doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=synthesize,
+                  engine=str(result.details.get('engine')))
 
 
 def _target(settings: Settings, *, family: str | None, source: Path) -> TargetSpec:

@@ -16,11 +16,11 @@ def two_limits(monkeypatch):
 
 
 def test_numbers_within_their_limits_raise_no_doubt():
-    assert doubts({'structure_lost': 0.1, 'target_known': 0.5}) == ()
+    assert doubts({'structure_lost': 0.1, 'target_known': 0.5}, engine='distclip') == ()
 
 
 def test_each_broken_limit_is_a_sentence_with_the_number_and_its_limit():
-    found = doubts({'structure_lost': 0.2, 'target_known': 0.25})
+    found = doubts({'structure_lost': 0.2, 'target_known': 0.25}, engine='distclip')
     assert found == (
         'Structure is gone (structure_lost 0.2, at most 0.1 expected).',
         'Nothing like the target is known (target_known 0.25, at least 0.5 expected).',
@@ -28,13 +28,17 @@ def test_each_broken_limit_is_a_sentence_with_the_number_and_its_limit():
 
 
 def test_a_limit_counts_only_for_its_mode():
-    assert doubts({'structure_lost': 0.2}, synthesize=True) == ()
-    assert len(doubts({'target_known': 0.2}, synthesize=True)) == 1
+    assert doubts({'structure_lost': 0.2}, engine='distclip', synthesize=True) == ()
+    assert len(doubts({'target_known': 0.2}, engine='distclip', synthesize=True)) == 1
 
 
 def test_what_is_not_known_breaks_no_limit():
-    assert doubts({}) == ()
-    assert doubts({'structure_lost': None}) == ()
+    assert doubts({}, engine='distclip') == ()
+    assert doubts({'structure_lost': None}, engine='distclip') == ()
+
+
+def test_an_engine_that_was_not_measured_has_no_limits():
+    assert doubts({'structure_lost': 0.2}, engine='histogram') == ()
 
 
 def test_the_shipped_limits_are_about_numbers_that_exist(monkeypatch):

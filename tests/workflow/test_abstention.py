@@ -43,7 +43,7 @@ def made(make_dataset, tmp_path, monkeypatch):
         run = Run('r', settings, tmp_path / 'work', targets, ())
         source = prepare(read_volume(job.source), acquisition=Acquisition.from_dict(job.acquisition), family='T1w',
                          bias_correction='none')
-        result = Harmonized((source.volume.data * 2).astype(np.float32), None, {'engine': 'identity'})
+        result = Harmonized((source.volume.data * 2).astype(np.float32), None, {'engine': 'distclip'})
         target = Target('protocol', str(job.target), 'T1w')
         return run, job, write_products(run, job=job, source=source, result=result, target=target)
 
