@@ -46,11 +46,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to evaluate on', cure='Give --labels, --brains or both.')
-    cases = _cases(args)
-    wanted = {p.strip().replace('-', '→') for p in args.pairs.split(',') if p.strip()}
-    if wanted:
-        cases = (c for c in cases if f'{c.source_family}→{c.target_family}' in wanted)
-    cases = (thinned(c, args.every) for c in cases)
+    cases = (thinned(case, args.every) for case in _cases(args))
     pictures = args.out / 'pictures'
     rows = run_cases(
         cases,
@@ -138,6 +134,14 @@ def _measure_uncertainty(args: argparse.Namespace) -> int:
 
 
 def _cases(args: argparse.Namespace):
+    """Yield the cases that the options ask for, of the pairs that ``--pairs`` names."""
+    wanted = {p.strip().replace('-', '→') for p in args.pairs.split(',') if p.strip()}
+    for case in _all_cases(args):
+        if not wanted or f'{case.source_family}→{case.target_family}' in wanted:
+            yield case
+
+
+def _all_cases(args: argparse.Namespace):
     from bids_distclip.benchmark.cases import real_cases, simulated_cases
     from bids_distclip.simulation.anatomy import read_anatomies
     from bids_distclip.training.mrclip import HELD_OUT

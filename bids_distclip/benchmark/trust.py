@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,21 +41,21 @@ COLUMNS = ('what', 'data', 'head', 'pair', 'guide', 'mode', *NUMBERS)
 def measure(engine: DistClip, cases: Iterable[Case], *, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Yield one row per result and planted failure, and per source whose metadata were spoilt.
 
-    Results to the source's own protocol are left out: there nothing can go wrong.
+    Cases come head by head, one head in memory at a time. Results to the source's own protocol are left out: there
+    nothing can go wrong.
     """
     trained = load_trained(engine.weights, device=engine.device)
-    known: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    cases = [case for case in cases if not case.nothing_to_do or case.data == 'real']
-    for case in cases:
-        if not case.nothing_to_do:
-            known.setdefault((case.data, case.head), {})[case.target_family] = case.truth
-    for index, case in enumerate(cases):
-        rng = np.random.default_rng([seed, index])
-        yield from _spoilt_metadata(trained, case)
-        for target, guide in ((case.metadata_target, 'metadata'), (case.image_target, 'image')):
-            if not case.nothing_to_do:
-                others = {f: t for f, t in known[case.data, case.head].items() if f != case.target_family}
-                yield from _one(engine, trained, case, (target, guide), others=others, rng=rng)
+    index = 0
+    for _, group in itertools.groupby(cases, key=lambda case: (case.data, case.head)):
+        some = [case for case in group if not case.nothing_to_do]
+        truths = {case.target_family: case.truth for case in some}
+        for case in some:
+            rng = np.random.default_rng([seed, index])
+            index += 1
+            yield from _spoilt_metadata(trained, case)
+            others = {family: truth for family, truth in truths.items() if family != case.target_family}
+            for asked in ((case.metadata_target, 'metadata'), (case.image_target, 'image')):
+                yield from _one(engine, trained, case, asked, others=others, rng=rng)
 
 
 def _one(
@@ -109,7 +110,6 @@ def _known(styles: Mapping[str, Any]) -> dict[str, Any]:
 def _spoilt_metadata(trained: Trained, case: Case) -> Iterator[dict[str, Any]]:
     """Yield what is measured of a source with its own metadata (*sound source*) and with wrong or absurd ones."""
     own = case.source.acquisition
-    wrong = replace(case.metadata_target.acquisition)
     spoilt = {
         'sound source': (own, case.source_family),
         'milliseconds': (_scaled(own, 1000.0), case.source_family),
@@ -118,7 +118,7 @@ def _spoilt_metadata(trained: Trained, case: Case) -> Iterator[dict[str, Any]]:
                               echo_time=own.echo_time, repetition_time=own.repetition_time), case.source_family),
     }
     if case.source_family != case.target_family:
-        spoilt['metadata of another contrast'] = (wrong, case.target_family)
+        spoilt['metadata of another contrast'] = (case.metadata_target.acquisition, case.target_family)
     for name, (acquisition, family) in spoilt.items():
         source = replace(case.source, acquisition=acquisition, family=family)
         styles = _styles(trained, replace(case, source=source), picture=None,

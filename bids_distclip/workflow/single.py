@@ -80,11 +80,13 @@ def harmonize_file(
 
 def _doubts(ready: Prepared, *, result: Harmonized, target: Target, synthesize: bool) -> tuple[str, ...]:
     from bids_distclip.quality.metrics import image_metrics, style_metrics
-    from bids_distclip.quality.trust import doubts
+    from bids_distclip.quality.trust import MEASURED, doubts
 
+    engine = str(result.details.get('engine'))
+    if engine not in MEASURED:
+        return ()
     metrics = image_metrics(ready, result.data, target) | style_metrics(result.details.get('style', {}))
-    return doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=synthesize,
-                  engine=str(result.details.get('engine')))
+    return doubts({name: entry['value'] for name, entry in metrics.items()}, engine=engine, synthesize=synthesize)
 
 
 def _target(settings: Settings, *, family: str | None, source: Path) -> TargetSpec:
