@@ -44,7 +44,7 @@ class Case:
 
     ``image_target`` guides by another head's picture, ``metadata_target`` by metadata alone. ``nothing_to_do`` marks
     cases whose target is the source's own protocol: the truth then is the source. ``lesion`` is the share of each
-    voxel, where it is known.
+    voxel, where it is known. ``draw`` numbers the sets of protocols that one simulated head was seen under.
     """
 
     data: str
@@ -57,6 +57,7 @@ class Case:
     metadata_target: Target
     nothing_to_do: bool = False
     lesion: np.ndarray | None = None
+    draw: int = 0
 
     @property
     def pair(self) -> str:
@@ -101,25 +102,35 @@ def as_prepared(
 
 
 def simulated_cases(
-    anatomies: Sequence[Anatomy], *, seed: int = 9_000, size: tuple[int, int, int] = (160, 192, 144)
+    anatomies: Sequence[Anatomy], *, seed: int = 9_000, size: tuple[int, int, int] = (160, 192, 144), draws: int = 1
 ) -> Iterator[Case]:
-    """Yield every pair on every held-out head, protocols drawn anew; the guide is the next head of the list."""
-    for index, anatomy in enumerate(anatomies):
-        rng = np.random.default_rng([seed, index])
-        families = ('T1w', 'T2w', 'FLAIR', 'PDw')
-        first = {f: draw_protocol(rng, family=f) for f in families}
-        second = {f: draw_protocol(rng, family=f) for f in families}
-        protocols = [*first.values(), *second.values()]
-        own = _head_volumes(anatomy, protocols, seed=seed + index, size=size)
-        other = _head_volumes(anatomies[(index + 1) % len(anatomies)], protocols, seed=seed + 500 + index, size=size)
-        scans = {(f, i): own[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
-        guides = {(f, i): other[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
-        for a, b in PAIRS:
-            yield _simulated(anatomy.name, (a, first[a], scans[a, 0]), (b, second[b], scans[b, 1], guides[b, 1]))
-        for a in families:
-            yield _simulated(
-                anatomy.name, (a, first[a], scans[a, 0]), (a, first[a], scans[a, 0], guides[a, 0]), own=True
-            )
+    """Yield every pair on every held-out head, ``draws`` times, protocols drawn anew; the guide is the next head."""
+    for draw in range(draws):
+        for index, anatomy in enumerate(anatomies):
+            other = anatomies[(index + 1) % len(anatomies)]
+            for case in _simulated_head((anatomy, other), [seed, index, *([draw] if draw else [])], size=size):
+                yield replace(case, draw=draw)
+
+
+def _simulated_head(
+    anatomies: tuple[Anatomy, Anatomy], number: Sequence[int], *, size: tuple[int, int, int]
+) -> Iterator[Case]:
+    """Yield every pair on the first anatomy, guided by the second; ``number`` is what all chance follows from."""
+    rng = np.random.default_rng(number)
+    seed = number[0] + sum(7_000 * n for n in number[2:]) + number[1]
+    families = ('T1w', 'T2w', 'FLAIR', 'PDw')
+    first = {f: draw_protocol(rng, family=f) for f in families}
+    second = {f: draw_protocol(rng, family=f) for f in families}
+    protocols = [*first.values(), *second.values()]
+    own = _head_volumes(anatomies[0], protocols, seed=seed, size=size)
+    other = _head_volumes(anatomies[1], protocols, seed=seed + 500, size=size)
+    scans = {(f, i): own[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
+    guides = {(f, i): other[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
+    name = anatomies[0].name
+    for a, b in PAIRS:
+        yield _simulated(name, (a, first[a], scans[a, 0]), (b, second[b], scans[b, 1], guides[b, 1]))
+    for a in families:
+        yield _simulated(name, (a, first[a], scans[a, 0]), (a, first[a], scans[a, 0], guides[a, 0]), own=True)
 
 
 def _head_volumes(

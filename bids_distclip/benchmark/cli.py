@@ -25,6 +25,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--brains', type=Path, help='folder with real skull-stripped co-registered heads')
     parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate')
+    parser.add_argument('--draws', type=int, default=1, help='how many sets of protocols to see each of them under')
     parser.add_argument('--weights', type=Path, help='folder with weights (default: the shipped ones)')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto')
@@ -150,7 +151,7 @@ def _all_cases(args: argparse.Namespace):
         yield from real_cases(args.brains)
     if args.labels:
         held_out = [a for a in read_anatomies(args.labels) if a.name in HELD_OUT and a.whole_head]
-        yield from simulated_cases(held_out[: args.heads])
+        yield from simulated_cases(held_out[: args.heads], draws=args.draws)
 
 
 def _engines(args: argparse.Namespace) -> dict:

@@ -35,7 +35,8 @@ def draw_case(case: Case, engine: str, made: np.ndarray, folder: Path) -> Path:
                 place.set_title(title)
     figure.suptitle(f'{case.data} {case.head}: {case.pair}')
     figure.tight_layout()
-    name = f'{case.data}_{case.head}_{case.pair}_{engine}'.replace('→', '-to-').replace(', ', '-').replace(' ', '')
+    head = f'{case.head}-{case.draw}' if case.draw else case.head
+    name = f'{case.data}_{head}_{case.pair}_{engine}'.replace('→', '-to-').replace(', ', '-').replace(' ', '')
     path = folder / f'{name}.png'
     figure.savefig(path, dpi=70)
     return path

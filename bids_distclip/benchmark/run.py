@@ -15,7 +15,7 @@ from bids_distclip.benchmark.cases import Case
 from bids_distclip.harmonizers.base import Harmonizer, Target
 from bids_distclip.quality.metrics import paper_protocol, psnr
 
-COLUMNS = ('data', 'head', 'pair', 'engine', 'psnr', 'ssim', 'psnr_brain', 'seconds')
+COLUMNS = ('data', 'head', 'draw', 'pair', 'engine', 'psnr', 'ssim', 'psnr_brain', 'seconds')
 
 
 def run_cases(
@@ -56,6 +56,7 @@ def _ask(case: Case, name: str, engine: Harmonizer, target: Target) -> tuple[dic
     return {
         'data': case.data,
         'head': case.head,
+        'draw': case.draw,
         'pair': case.pair,
         'engine': name,
         'psnr': min(decibel, 99.0),
@@ -77,18 +78,28 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return a Markdown table: one line per data set and pair, one column per engine: PSNR dB / SSIM, mean of heads."""
+    """Return a Markdown table: one line per data set and pair, one column per engine: mean PSNR in dB / mean SSIM.
+
+    From three cases on, ± is the standard error of the mean PSNR.
+    """
     groups: dict[tuple, dict[str, list]] = defaultdict(lambda: defaultdict(list))
     engines: list[str] = []
     for row in rows:
         groups[row['data'], row['pair']][row['engine']].append((row['psnr'], row['ssim']))
         if row['engine'] not in engines:
             engines.append(row['engine'])
-    lines = ['| data | pair | heads | ' + ' | '.join(engines) + ' |', '|' + '---|' * (3 + len(engines))]
+    lines = ['| data | pair | cases | ' + ' | '.join(engines) + ' |', '|' + '---|' * (3 + len(engines))]
     for (data, pair), found in groups.items():
         cells = []
         for engine in engines:
             values = np.array(found[engine], dtype=float)
-            cells.append(f'{values[:, 0].mean():.1f} / {values[:, 1].mean():.3f}' if len(values) else '')
+            cells.append(_cell(values) if len(values) else '')
         lines.append(f'| {data} | {pair} | {max(len(v) for v in found.values())} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
+
+
+def _cell(values: np.ndarray) -> str:
+    """Return the words for PSNR and SSIM ``(N, 2)`` of N cases."""
+    decibel, similarity = values.mean(0)
+    spread = values[:, 0].std(ddof=1) / np.sqrt(len(values)) if len(values) > 2 else 0.0
+    return f'{decibel:.1f}' + (f' ± {spread:.1f}' if spread >= 0.05 else '') + f' / {similarity:.3f}'

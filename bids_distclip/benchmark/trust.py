@@ -46,7 +46,7 @@ def measure(engine: DistClip, cases: Iterable[Case], *, seed: int = 0) -> Iterat
     """
     trained = load_trained(engine.weights, device=engine.device)
     index = 0
-    for _, group in itertools.groupby(cases, key=lambda case: (case.data, case.head)):
+    for _, group in itertools.groupby(cases, key=lambda case: (case.data, case.head, case.draw)):
         some = [case for case in group if not case.nothing_to_do]
         truths = {case.target_family: case.truth for case in some}
         for case in some:

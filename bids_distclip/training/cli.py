@@ -9,7 +9,9 @@ from pathlib import Path
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip train`` to a parser; imports nothing heavy."""
     parser.add_argument(
-        'what', choices=('mrclip', 'distclip'), help='the style encoders, or the generator that uses them'
+        'what',
+        choices=('mrclip', 'tower', 'distclip'),
+        help='the style encoders, their image tower alone, or the generator that uses them',
     )
     parser.add_argument(
         '--labels', type=Path, required=True, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)'
@@ -24,12 +26,14 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=int, default=0, help='CPU threads of the training process')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--slices', type=int, default=0, help='anatomies per step (default: 8 for mrclip, 4 for distclip)'
+        '--slices', type=int, default=0, help='anatomies per step (default: 8 for mrclip and tower, 4 for distclip)'
     )
     parser.add_argument('--learning-rate', type=float, default=0.0)
     parser.add_argument('--preset', choices=('tiny', 'small', 'full'), default='tiny', help='size of the generator')
     parser.add_argument(
-        '--clip', type=Path, help='mrclip.safetensors whose styles the generator learns (distclip only)'
+        '--clip',
+        type=Path,
+        help='mrclip.safetensors whose styles the generator learns, or whose image tower is trained (default: shipped)',
     )
     parser.add_argument(
         '--init', type=Path, help='mrclip.safetensors or distclip.safetensors to start from (fine-tuning)'
@@ -76,6 +80,11 @@ def run_train(args: argparse.Namespace) -> int:
 
         init = load_clip(args.init) if args.init else None
         card = train_mrclip(args.labels, args.out, init=init, **common)
+    elif args.what == 'tower':
+        from bids_distclip.networks.weights import load_clip
+        from bids_distclip.training.tower import train_tower
+
+        card = train_tower(args.labels, args.out, clip=load_clip(_trained_clip(args)), **common)
     else:
         card = _train_generator(args, common)
     if args.export:
@@ -86,25 +95,31 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train_generator(args: argparse.Namespace, common: dict) -> dict:
+def _trained_clip(args: argparse.Namespace) -> Path:
     from bids_distclip.errors import UsageError
-    from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip, load_generator
-    from bids_distclip.training.distclip import train_distclip
+    from bids_distclip.networks.weights import CLIP, DEFAULT
 
     path = args.clip or DEFAULT / CLIP
     if not path.exists():
         raise UsageError(
-            'The generator needs a trained MR-CLIP',
+            f'Training the {"generator" if args.what == "distclip" else "image tower"} needs a trained MR-CLIP',
             file=path,
             cure='Run `distclip train mrclip` first, or give --clip.',
         )
+    return path
+
+
+def _train_generator(args: argparse.Namespace, common: dict) -> dict:
+    from bids_distclip.networks.weights import load_clip, load_generator
+    from bids_distclip.training.distclip import train_distclip
+
     options = {'variant': args.variant}
     if args.free_beta:
         options |= {'physical': False, 'channels': 1, 'mapper_style': False}
     return train_distclip(
         args.labels,
         args.out,
-        clip=load_clip(path),
+        clip=load_clip(_trained_clip(args)),
         preset=args.preset,
         guidance=args.guidance,
         options=options,

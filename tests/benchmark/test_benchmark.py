@@ -36,6 +36,22 @@ def test_every_pair_is_asked_once_per_head(cases):
     assert all(c.nothing_to_do for c in cases[len(PAIRS) :])
 
 
+def test_another_draw_asks_the_same_heads_under_other_protocols(cases):
+    heads = [phantom(seed=1), phantom(seed=2)]
+    again = list(simulated_cases(heads, size=(64, 72, 12), draws=2))
+    half = len(again) // 2
+    assert [c.draw for c in again] == [0] * half + [1] * half
+    assert again[0].metadata_target.acquisition == cases[0].metadata_target.acquisition
+    assert [c.head for c in again[:half]] == [c.head for c in again[half:]]
+    assert again[0].metadata_target.acquisition != again[half].metadata_target.acquisition
+
+
+def test_the_table_tells_how_sure_a_mean_is():
+    rows = [{'data': 'd', 'pair': 'p', 'engine': 'e', 'psnr': v, 'ssim': 0.9} for v in (20.0, 22.0, 24.0)]
+    assert '| 3 | 22.0 ± 1.2 / 0.900 |' in summary(rows)
+    assert '| 2 | 21.0 / 0.900 |' in summary(rows[:2])
+
+
 def test_where_nothing_is_to_do_the_source_is_the_truth(cases):
     case = cases[-1]
     np.testing.assert_allclose(case.truth, case.source.volume.data / case.source.scale, rtol=1e-5)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from bids_distclip.benchmark.cases import simulated_cases
 from bids_distclip.benchmark.failures import FAILURES
-from bids_distclip.benchmark.trust import NUMBERS, separation
+from bids_distclip.benchmark.trust import NUMBERS, WRONG, measure, separation
+from bids_distclip.harmonizers.distclip import DistClip
 from bids_distclip.quality.guard import compare_structure
+from bids_distclip.simulation.phantom import phantom
 
 
 @pytest.fixture
@@ -59,3 +62,21 @@ def test_separation_looks_on_the_side_where_failures_lie():
     assert NUMBERS['source_told'] == 'below'
     assert found['mode'] == 'metadata'
     assert (found['edge'], found['caught']) == (0.8, 0.5)
+
+
+def test_every_result_is_measured_sound_and_spoilt():
+    heads = [phantom(seed=1), phantom(seed=2)]
+    cases = [c for c in simulated_cases(heads, size=(64, 72, 12)) if c.pair in ('T1w→T1w', 'T1w→T1w (own)', 'T1w→T2w')]
+    assert len(cases) == 6
+    found = list(measure(DistClip(planes=1), cases[:3]))
+    assert not any(row['pair'].endswith('(own)') for row in found)
+    sound = [row for row in found if row['what'] == 'sound']
+    assert [(r['pair'], r['guide'], r['mode']) for r in sound] == [
+        ('T1w→T1w', 'metadata', 'residual'), ('T1w→T1w', 'image', 'residual'),
+        ('T1w→T2w', 'metadata', 'synthesis'), ('T1w→T2w', 'image', 'synthesis'),
+    ]
+    planted = {name for name in FAILURES if name not in ('lesion erased',)} | {WRONG}
+    assert planted <= {row['what'] for row in found}
+    swapped = [row for row in found if row['what'] == 'metadata of another contrast']
+    assert [row['pair'] for row in swapped] == ['T1w→T2w']
+    assert all('source_told' in row for row in swapped)

@@ -1,0 +1,153 @@
+"""Train MR-CLIP's image tower alone: to say of a picture what the text tower, which stays, says of its metadata.
+
+Locked-tower tuning (Zhai et al. 2022, arXiv 2111.07991) with the text tower locked: the styles a generator has learnt
+to render keep their places, and pictures are taught to find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bids_distclip.acquisition.prompt import prompt
+from bids_distclip.networks.mrclip import MRCLIP
+from bids_distclip.simulation.anatomy import read_anatomies
+from bids_distclip.simulation.protocol import Protocol, draw_protocol
+from bids_distclip.simulation.signature import signature
+from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
+from bids_distclip.training.loop import run_loop
+from bids_distclip.training.mrclip import HELD_OUT
+
+#: Slices with a smaller share of head than this teach nothing.
+LEAST_HEAD = 0.04
+
+
+@dataclass(frozen=True)
+class TowerWeights:
+    """How much each loss counts: to name the acquisition, to lie where its metadata lie, to show its physics."""
+
+    contrast: float = 0.3
+    near: float = 2.0
+    read: float = 3.0
+
+
+class TowerTask(nn.Module):
+    """MR-CLIP with everything locked but the image tower; calling ``losses`` on a batch gives the terms.
+
+    ``strangers`` further acquisitions, of the families in the batch, are offered as wrong answers.
+    """
+
+    def __init__(self, clip: MRCLIP, *, weights: TowerWeights | None = None, strangers: int = 40) -> None:
+        super().__init__()
+        self.clip = clip.requires_grad_(False)
+        self.clip.towers.visual.requires_grad_(True).to(memory_format=torch.channels_last)
+        self.weights, self.strangers = weights or TowerWeights(), strangers
+        self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def train(self, mode: bool = True) -> TowerTask:
+        """Set the image tower's mode; the text tower stays in evaluation mode."""
+        super().train(mode)
+        self.clip.eval()
+        self.clip.towers.visual.train(mode)
+        return self
+
+    def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
+        """Return the loss terms of S slices, each seen under P protocols."""
+        rng, w = np.random.default_rng([79, step]), self.weights
+        device = self.log_scale.device
+        images, shown, label, truth = _flatten(batch)
+        known = [*shown, *(draw_protocol(rng, family=shown[i % len(shown)].family) for i in range(self.strangers))]
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                told = self.clip.encode_text([_whole(p) for p in known]).float()
+            seen = self.clip.encode_image(images.to(device, memory_format=torch.channels_last)).float()
+        label, truth = label.to(device), truth.to(device)
+        logits = self.log_scale.clamp(max=4.0).exp() * seen @ told.T
+        with torch.no_grad():
+            hit = (logits.argmax(1) == label).float().mean()
+        return {
+            'contrast': w.contrast * F.cross_entropy(logits, label),
+            'near': w.near * (seen - told[label]).square().sum(1).mean(),
+            'read': w.read * F.smooth_l1_loss(self.clip.read_out(seen), truth, beta=0.1),
+            '_top1': hit,
+        }
+
+
+def _whole(protocol: Protocol) -> str:
+    """Return the prompt of a protocol with nothing left out, plane unknown."""
+    return prompt(replace(protocol.acquisition, suffix=protocol.family), plane='NONE')
+
+
+def _flatten(batch: Batch) -> tuple[Tensor, list[Protocol], Tensor, Tensor]:
+    """Return images ``(N, 1, H, W)``, the protocols in them, each image's number among these, signatures ``(N, L)``."""
+    kept = (batch.head.mean((1, 2)) > LEAST_HEAD).nonzero().flatten().tolist() or [0]
+    numbers: dict[int, int] = {}
+    shown: list[Protocol] = []
+    label, truth = [], []
+    for s in kept:
+        for p, protocol in enumerate(batch.protocols[s]):
+            if id(protocol) not in numbers:
+                numbers[id(protocol)] = len(shown)
+                shown.append(protocol)
+            label.append(numbers[id(protocol)])
+            truth.append(signature(protocol, scale=float(batch.scales[s, p])))
+    return batch.noisy[kept].flatten(0, 1)[:, None], shown, torch.tensor(label), torch.stack(truth)
+
+
+def train_tower(
+    labels: Path,
+    out: Path,
+    *,
+    clip: MRCLIP,
+    steps: int = 3000,
+    minutes: float = float('inf'),
+    device: str = 'cpu',
+    workers: int = 1,
+    seed: int = 0,
+    slices: int = 8,
+    learning_rate: float = 6e-4,
+) -> dict[str, Any]:
+    """Train the image tower of ``clip`` on label maps; checkpoints and curves go to ``out``; return the card."""
+    torch.manual_seed(seed)
+    task = TowerTask(clip).to(device)
+    anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
+    stream = StreamOptions(
+        slices=slices,
+        protocols=12,
+        size=clip.image_size,
+        pixel=(1.35, 1.65),
+        pool=24,
+        same_family=0.5,
+        seed=seed + 2,
+    )
+    data = SliceStream(anatomies, stream, length=steps, device=device if workers == 0 else 'cpu')
+    card = {
+        'model': clip.config_name,
+        'task': 'tower',
+        'clip': clip.config_name,
+        'anatomies': [a.name for a in anatomies],
+        'steps': steps,
+        'seed': seed,
+        'images_per_step': slices * stream.protocols,
+        'learning_rate': learning_rate,
+        'losses': vars(task.weights),
+    }
+    card['reached'] = run_loop(
+        task,
+        data,
+        task.losses,
+        folder=out,
+        steps=steps,
+        learning_rate=learning_rate,
+        minutes=minutes,
+        workers=workers,
+        card=card,
+    )
+    return card
