@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     room = words[0] if words and words[0] in _ROOMS else None
     args = build_parser(room).parse_args(words)
+    # Before torch is imported: threads that spin while they wait cost more than they do where something else runs.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     tools = {'simulate': _simulate, 'harmonize': _harmonize, 'audit': _audit, 'train': _train, 'evaluate': _evaluate}
     return tools[args.command](args)
 

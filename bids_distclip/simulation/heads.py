@@ -101,7 +101,7 @@ class Head:
         if self._last is None or self._last[0] is not points:
             where = self._to_labels(points)
             label, brain = self._lookup(where)
-            fine, coarse = self._texture(points, period=96.0), self._texture(points, period=520.0)
+            fine, coarse = (self._texture_inside(points, label > 0, period=p) for p in (96.0, 520.0))
             lesion, factor = self._in_lesions(where, brain, fine[2])
             self._last = (points, (label, brain, 0.8 * fine + 0.6 * coarse, coarse[2], lesion, factor))
         return self._last[1]
@@ -120,6 +120,12 @@ class Head:
         flat = (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
         label = self._labels.reshape(-1)[flat].long() * inside
         return label, self._brain.reshape(-1)[flat] & inside
+
+    def _texture_inside(self, points: Tensor, inside: Tensor, *, period: float) -> Tensor:
+        """Return :meth:`_texture` where ``inside`` ``(N,)`` and zero elsewhere: air has none."""
+        fields = torch.zeros(3, len(points), device=points.device)
+        fields[:, inside] = self._texture(points[inside], period=period)
+        return fields
 
     def _texture(self, points: Tensor, *, period: float) -> Tensor:
         """Return three smooth random fields of unit variance at the points, ``(3, N)``."""
