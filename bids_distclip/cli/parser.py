@@ -78,6 +78,9 @@ def _add_output_options(parser: Parser) -> None:
                        help='desc- of the outputs (default harmonized); preproc is what other apps look for')
     group.add_argument('--output-level', choices=('minimal', 'standard', 'full'),
                        help='minimal: image and sidecar; standard (default): also masks; full: also maps of spread')
+    group.add_argument('--report-viewer', choices=('none', 'niivue'),
+                       help='niivue: pages show each brain in 3-D as well, which needs the extra [reports] and masks '
+                       '(default none)')
 
 
 def _add_group_options(parser: Parser) -> None:

@@ -20,7 +20,8 @@ PIPELINE = 'distclip'
 BIDS_VERSION = '1.10.0'
 #: The bare word ``figures`` silences the folder and what is in it; patterns leave the folder itself.
 _IGNORED = (
-    '*.html', 'figures', 'ratings', 'group_*.tsv', 'group*.json', '*_uncertainty.nii.gz', '*_uncertainty.json',
+    '*.html', 'figures', 'ratings', 'assets', 'group_*.tsv', 'group*.json', '*_uncertainty.nii.gz',
+    '*_uncertainty.json',
 )
 _READMES = ('README', 'README.md', 'README.rst', 'README.txt')
 
@@ -59,9 +60,14 @@ def write_dataset_files(
             today = datetime.now(timezone.utc).date().isoformat()
             write_text(out / 'CHANGES', f'1.0.0 {today}\n  - First images, by {PIPELINE} {version}.\n')
         _write_descriptions(out, extra=descriptions or {})
-        write_text(out / '.bidsignore', '\n'.join([*_IGNORED, '']))
+        write_ignore(out)
         write_json(out / 'scans.json', {**scan_columns(), **(columns or {})})
     return name_warnings(out)
+
+
+def write_ignore(output_dir: Path) -> None:
+    """Write what a validator passes over; only if it changes, so that an older derivative is brought up to date."""
+    write_text(output_dir / '.bidsignore', '\n'.join([*_IGNORED, '']))
 
 
 def source_link(out: Path, *, bids_dir: Path) -> str:

@@ -47,17 +47,19 @@ def page_spec() -> dict[str, Any]:
     return yaml.safe_load((files('bids_distclip.reports') / 'page.yaml').read_text(encoding='utf-8'))
 
 
-def render(template: str, *, scripts: Sequence[str], **values: Any) -> str:
+def render(template: str, *, scripts: Sequence[str], loads: bool = False, **values: Any) -> str:
     """Render a page with the shared style and scripts of ``templates/``, all inlined, the scripts as one.
 
     The page's Content-Security-Policy names style and script by their hashes and allows images from ``data:`` alone,
-    so that a browser neither runs planted scripts nor asks any other place for anything.
+    so that a browser neither runs planted scripts nor asks any other place for anything. With ``loads`` these scripts,
+    and nothing else, may load a further one that lies beside the page.
     """
     folder = files('bids_distclip.reports') / 'templates'
     style, *parts = ((folder / name).read_text(encoding='utf-8') for name in ('style.css', *scripts))
     code = ''.join(parts)
+    trusted = f"'{_digest(code)}'" + (" 'strict-dynamic'" if loads else '')
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(code)}'; "
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src {trusted}; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment().get_template(template).render(

@@ -14,7 +14,9 @@ from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.ratings import SCALE, review_id
 from bids_distclip.quality.record import FOLDER, ImageRecord
 from bids_distclip.reports.methods import lookup, methods_text
+from bids_distclip.reports.niivue import PLACE
 from bids_distclip.reports.page import inline, page_spec, render, save
+from bids_distclip.reports.solid import NotSolid, make_solid
 
 
 def build_page(
@@ -23,22 +25,29 @@ def build_page(
     records: Sequence[Mapping[str, Any] | ImageRecord],
     *,
     out: Path | None = None,
+    bids_dir: Path | None = None,
 ) -> Path:
     """Write the page of one subject, one self-contained HTML file, and return its path.
 
     ``subject`` is the label with or without ``sub-``; ``records`` are those of its images, or the same as
     dictionaries; figures are looked for in the folders ``figures`` of that subject. Written to ``out``, by
-    default ``OUT/sub-XX.html``. What a record lacks the page calls missing.
+    default ``OUT/sub-XX.html``. What a record lacks the page calls missing. With ``bids_dir``, the dataset the images
+    are of, each brain can be opened in 3-D, if the viewer lies beside the page (:mod:`bids_distclip.reports.niivue`).
     """
     known: list[Mapping[str, Any]] = [r.to_dict() if isinstance(r, ImageRecord) else r for r in records]
     label = subject.removeprefix('sub-')
     name = f'sub-{re.sub("[^A-Za-z0-9+]", "", label) or "unknown"}'
     folders = sorted((output_dir / name).glob(f'**/{FOLDER}'))
     images = [_image(record, number=i, folders=folders) for i, record in enumerate(known, start=1)]
+    for image, record in zip(images, known, strict=True):
+        image |= _in_space(record, bids_dir=bids_dir, output_dir=output_dir)
+    solid = any(image['solid'] for image in images)
     sentences, references = methods_text(known)
     text = render(
         'participant.html',
-        scripts=('viewer.js', 'rating.js'),
+        scripts=('viewer.js', 'rating.js', *(('solid.js',) if solid else ())),
+        loads=solid,
+        library=PLACE if solid else '',
         subject=f'sub-{label}',
         images=images,
         scale=SCALE,
@@ -107,6 +116,16 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
         'facts': _facts(record),
         'output': record.get('output') or '',
     }
+
+
+def _in_space(record: Mapping[str, Any], *, bids_dir: Path | None, output_dir: Path) -> dict[str, Any]:
+    """Return the volumes of an image that was written, or the reason why there are none to show."""
+    if bids_dir is None or record.get('status') not in ('harmonized', 'synthetic'):
+        return {'solid': None, 'flat': ''}
+    try:
+        return {'solid': make_solid(record, bids_dir=bids_dir, output_dir=output_dir), 'flat': ''}
+    except NotSolid as reason:
+        return {'solid': None, 'flat': str(reason)}
 
 
 def _worse(row: Mapping[str, str]) -> bool:

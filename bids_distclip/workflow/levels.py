@@ -19,7 +19,7 @@ from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_wri
 from bids_distclip.workflow.gpu import Card, choose_cards
 from bids_distclip.workflow.group import run_group
 from bids_distclip.workflow.job import Job
-from bids_distclip.workflow.pages import make_pages
+from bids_distclip.workflow.pages import check_viewer, make_pages, place_viewer, solid_from
 from bids_distclip.workflow.plan import Plan, make_plan
 from bids_distclip.workflow.products import write_skip
 from bids_distclip.workflow.resources import available_cores
@@ -40,6 +40,7 @@ def run_levels(settings: Settings) -> int:
         probe_writable(work_root(settings), option='--work-dir')
     codes = []
     if 'participant' in settings.levels:
+        check_viewer(settings)
         codes.append(run_reports(settings) if settings.reports_only else run_participants(settings))
     if 'group' in settings.levels and not settings.dry_run:
         codes.append(run_group(settings))
@@ -95,7 +96,9 @@ def run_reports(settings: Settings) -> int:
     if not people:
         raise NoInput('There is no record to make a page of.', file=settings.output_dir,
                       cure='run without --reports-only first.')
-    return make_pages(settings.output_dir, people=people, workers=settings.nprocs or available_cores())
+    place_viewer(settings)
+    return make_pages(settings.output_dir, people=people, workers=settings.nprocs or available_cores(),
+                      bids_dir=solid_from(settings))
 
 
 def select(settings: Settings) -> Selection:
@@ -122,6 +125,7 @@ def _open_run(settings: Settings, *, cards: tuple[Card, ...], plan: Plan, weight
     told = write_dataset_files(settings.output_dir, bids_dir=settings.bids_dir, descriptions=plan.descriptions())
     for warning in told:
         log.warning(warning)
+    place_viewer(settings)
     return run
 
 
@@ -153,13 +157,15 @@ def _tell_at_once(run: Run, job: Job) -> None:
 
 
 def _report_rest(run: Run, *, plan: Plan) -> None:
-    """Make the pages that the graph did not: of people whose images were all skipped or done, if a page is missing."""
+    """Make the pages that the graph did not: of people whose images were all skipped or done, if a page is missing,
+    has something new to tell, or is to show them in 3-D."""
     in_graph = {job.subject for job in plan.of('process')}
     run_file = str(run.save())
     for subject in sorted({job.subject for job in plan.jobs}):
         page = run.output_dir / f'sub-{subject}.html'
         skipped = any(job.subject == subject for job in plan.of('skip'))
-        if not page.exists() or (skipped and subject not in in_graph):
+        solid = solid_from(run.settings) is not None
+        if not page.exists() or ((skipped or solid) and subject not in in_graph):
             report_subject(run_file, subject=subject)
 
 

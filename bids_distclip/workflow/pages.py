@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from bids_distclip.dataset.description import write_ignore
+from bids_distclip.settings import Settings
 
-def make_page(output_dir: Path, *, subject: str) -> Path:
-    """Make the page of one person from the records on disk and return it.
+
+def make_page(output_dir: Path, *, subject: str, bids_dir: Path | None = None) -> Path:
+    """Make the page of one person from the records on disk and return it; with ``bids_dir`` also in 3-D.
 
     A record that cannot be read stands in the page as an image that failed.
     """
@@ -26,15 +29,18 @@ def make_page(output_dir: Path, *, subject: str) -> Path:
                 'status': 'failed', 'source': {'path': path.name}, 'reason': f'Its record cannot be read: {error}.',
                 'cure': 'run the participant level for this person again.',
             })
-    return build_page(output_dir, subject, records)
+    return build_page(output_dir, subject, records, bids_dir=bids_dir)
 
 
-def make_pages(output_dir: Path, *, people: Sequence[str], workers: int) -> int:
-    """Make the pages of some people, ``workers`` at once, and return 1 if one could not be made, else 0."""
+def make_pages(output_dir: Path, *, people: Sequence[str], workers: int, bids_dir: Path | None = None) -> int:
+    """Make the pages of some people, ``workers`` at once, and return 1 if one could not be made, else 0.
+
+    With ``bids_dir`` they show each brain in 3-D as well.
+    """
     failures = 0
     context = multiprocessing.get_context('forkserver')
     with ProcessPoolExecutor(max(1, min(workers, len(people))), mp_context=context) as pool:
-        todo = {pool.submit(make_page, output_dir, subject=subject): subject for subject in people}
+        todo = {pool.submit(make_page, output_dir, subject=subject, bids_dir=bids_dir): subject for subject in people}
         for done in as_completed(todo):
             error = done.exception()
             if error is None:
@@ -44,3 +50,25 @@ def make_pages(output_dir: Path, *, people: Sequence[str], workers: int) -> int:
             told = f'bids_distclip: the page of sub-{todo[done]} could not be made ({error}).'
             print(told, file=sys.stderr, flush=True)
     return int(failures > 0)
+
+
+def solid_from(settings: Settings) -> Path | None:
+    """Return the dataset whose images the pages show in 3-D beside the harmonized ones; None without a viewer."""
+    return settings.bids_dir if settings.report_viewer != 'none' else None
+
+
+def check_viewer(settings: Settings) -> None:
+    """Raise UsageError if a viewer was asked for that is not installed."""
+    if settings.report_viewer != 'none':
+        from bids_distclip.reports.niivue import read_library
+
+        read_library()
+
+
+def place_viewer(settings: Settings) -> None:
+    """Put the viewer beside the pages, if one was asked for."""
+    if settings.report_viewer != 'none':
+        from bids_distclip.reports.niivue import write_library
+
+        write_library(settings.output_dir)
+        write_ignore(settings.output_dir)

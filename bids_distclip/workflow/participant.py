@@ -39,7 +39,7 @@ def build_graph(run: Run, *, jobs: Sequence[Job], threads: int) -> pe.Workflow:
         written[subject] += _session(graph, run=run, run_file=run_file, jobs=members, targets=target_nodes,
                                      threads=threads)
     for subject, nodes in written.items():
-        _report(graph, run_file=run_file, subject=subject, written=nodes)
+        _report(graph, run=run, run_file=run_file, subject=subject, written=nodes)
     return graph
 
 
@@ -88,11 +88,15 @@ def _session(
     return writers
 
 
-def _report(graph: pe.Workflow, *, run_file: Path, subject: str, written: Sequence[pe.Node]) -> None:
+def _report(
+    graph: pe.Workflow, *, run: Run, run_file: Path, subject: str, written: Sequence[pe.Node]
+) -> None:
     gather = pe.Node(Merge(len(written)), name=f'records_{_word(subject)}', run_without_submitting=True)
     for number, node in enumerate(written, 1):
         graph.connect(node, 'record', gather, f'in{number}')
-    report = pe.Node(Report(run_file=str(run_file), subject=subject), name=f'report_{_word(subject)}', mem_gb=BASE_GB)
+    # In 3-D a page reads the volumes of one image after the other, which takes half of what writing it took.
+    memory = BASE_GB if run.settings.report_viewer == 'none' else max(node.mem_gb for node in written)
+    report = pe.Node(Report(run_file=str(run_file), subject=subject), name=f'report_{_word(subject)}', mem_gb=memory)
     graph.connect(gather, 'out', report, 'records')
 
 

@@ -19,7 +19,7 @@ from bids_distclip.quality.record import record_path
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.gpu import lease
 from bids_distclip.workflow.job import Job
-from bids_distclip.workflow.pages import make_page
+from bids_distclip.workflow.pages import make_page, solid_from
 from bids_distclip.workflow.products import write_failure, write_products
 from bids_distclip.workflow.status import Status, failed, write_status
 from bids_distclip.workflow.targets import TargetSpec
@@ -130,7 +130,7 @@ def report_subject(run_file: str, *, subject: str) -> str:
     """Make the page of one person; a page that cannot be made is told, and never fails a run."""
     run = Run.load(Path(run_file))
     try:
-        return str(make_page(run.output_dir, subject=subject))
+        return str(make_page(run.output_dir, subject=subject, bids_dir=solid_from(run.settings)))
     except Exception as error:  # noqa: BLE001 - by contract a report never fails a run
         _write_trace(run, name=f'report_sub-{subject}')
         print(f'bids_distclip: the page of sub-{subject} could not be made ({error}); the images are fine.',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 
 import nibabel as nib
@@ -107,3 +108,26 @@ def browser():
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def study(tmp_path, head):
+    """A dataset, an output folder and the record of one image, as a run leaves them, with its pictures."""
+    bids, out = tmp_path / 'bids', tmp_path / 'out'
+    paths = {'source': bids / 'sub-01/anat/sub-01_T1w.nii.gz',
+             'harmonized': out / 'sub-01/anat/sub-01_desc-harmonized_T1w.nii.gz',
+             'mask': out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz'}
+    arrays = {'source': head.volume.data, 'harmonized': head.volume.data * np.float32(0.6),
+              'mask': head.brain.astype(np.uint8)}
+    for name, path in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(arrays[name], head.volume.affine), path)
+    target = Target('protocol', 'siemens-prisma-mprage', 'T1w', head.acquisition, None, 600.0)
+    figures = draw_figures(head, arrays['harmonized'], target, out_dir=out / 'sub-01' / 'figures', stem='sub-01_T1w')
+    record = ImageRecord(
+        source={'path': 'sub-01/anat/sub-01_T1w.nii.gz', 'family': 'T1w', 'suffix': 'T1w',
+                'sha256': hashlib.sha256(paths['source'].read_bytes()).hexdigest()},
+        status='harmonized', target={'kind': 'protocol', 'name': target.name, 'family': 'T1w'}, figures=figures,
+        preparation={'bias_correction': 'n4'}, output='sub-01/anat/sub-01_desc-harmonized_T1w.nii.gz',
+    )
+    return bids, out, record.to_dict()

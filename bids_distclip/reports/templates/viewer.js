@@ -18,13 +18,18 @@ function showing(viewer) {
   for (const button of viewer.querySelectorAll('[data-go]')) {
     button.setAttribute('aria-pressed', String(button.dataset.go === mode));
   }
-  const words = { all: '', flicker: viewer.dataset.showing === 'source' ? 'Source' : 'Harmonized', wipe: 'left: source, right: harmonized' };
+  const name = viewer.dataset.showing === 'source' ? 'Source' : 'Harmonized';
+  const words = { all: '', flicker: name, solid: name, wipe: 'left: source, right: harmonized' };
   viewer.querySelector('.state').textContent = mode in words ? words[mode] : '';
+  viewer.dispatchEvent(new Event('shown'));
 }
 
 function go(viewer, mode) {
-  if (!viewer || !viewer.querySelector(`[data-go="${mode}"]`)) return;
-  if (mode === 'flicker' && viewer.dataset.mode === 'flicker') {
+  const solid = viewer && viewer.dataset.mode === 'solid';
+  if (!viewer || !(viewer.querySelector(`[data-go="${mode}"]`) || (solid && mode === 'flicker'))) return;
+  if (solid && mode === 'difference') {
+    viewer.classList.toggle('over');
+  } else if (mode === 'flicker' && (solid || viewer.dataset.mode === 'flicker')) {
     viewer.dataset.showing = viewer.dataset.showing === 'source' ? 'harmonized' : 'source';
   } else {
     viewer.dataset.mode = viewer.dataset.mode === mode && mode !== 'flicker' ? 'all' : mode;
@@ -80,7 +85,7 @@ for (const viewer of document.querySelectorAll('.viewer')) {
 
 // Slower than three flashes a second (WCAG 2.3.1).
 setInterval(() => {
-  for (const viewer of document.querySelectorAll('.viewer[data-mode="flicker"]')) {
+  for (const viewer of document.querySelectorAll('.viewer:is([data-mode="flicker"], [data-mode="solid"])')) {
     if (viewer.querySelector('[data-auto]').checked) go(viewer, 'flicker');
   }
 }, 700);
