@@ -16,6 +16,7 @@ RUN python3 -m venv /opt/distclip \
     && python3 /requirements/image-requirements "${VARIANT}" /requirements > /requirements/all.txt \
     && /opt/distclip/bin/pip install --no-cache-dir --no-compile setuptools wheel \
     && PIP_EXTRA_INDEX_URL="${TORCH_INDEX}" /opt/distclip/bin/pip install --no-cache-dir --no-compile -r /requirements/all.txt \
+    && /opt/distclip/bin/pip install --no-cache-dir --no-compile --no-deps -c /requirements/constraints-cpu.txt ipyniivue \
     && if [ "${VARIANT}" = cpu ]; then /opt/distclip/bin/python -c "import torch; assert torch.version.cuda is None, \
        'this is torch for CUDA: give --build-arg TORCH_INDEX, or VARIANT=cuda'"; fi
 COPY . /src
