@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,10 @@ from bids_distclip.volume.prepared import Prepared
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bids_distclip.networks.generator import Line
     from bids_distclip.networks.weights import Trained
 
 #: Without these fields a prompt says too little of the source: its own picture does instead.
 NEEDED = ('echo_time', 'repetition_time')
-
-#: Share by which renderings guided by a picture are corrected so that the picture itself would be rendered right.
-CORRECTED = 0.5
-
-#: How far apart two pictures of one protocol typically lie (median over twelve pairs of held-out simulated heads).
-ALIKE = 0.15
 
 
 class DistClip:
@@ -101,7 +94,7 @@ class DistClip:
         trust = describe_styles(
             trained.bank,
             pictures=(styles.seen, _seen(trained, out, brain, spacing)),
-            told=(styles.told, styles.target),
+            told=(styles.told, styles.shown),
             families=(source.family or '', target.family),
             pictured=target.image is not None,
         )
@@ -154,8 +147,6 @@ class DistClip:
                 source=styles.source,
                 target=styles.target,
                 residual=residual,
-                own=styles.lines[0],
-                wanted=styles.lines[1],
                 batch=self.batch_size,
                 precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
             )
@@ -166,32 +157,27 @@ class DistClip:
 
 @dataclass(frozen=True)
 class _Styles:
-    """θ ``(1, 512)`` of source and target as the generator gets them; of the source's picture (``seen``) and of its
-    metadata (``told``, None where they say too little); where they come from, in words; and the lines that correct the
-    renderings in the source's and in the target's style.
+    """θ ``(1, 512)`` of source and target as the generator gets them; what MR-CLIP makes of the source's picture
+    (``seen``), of its metadata (``told``, None where they say too little) and of the target's picture or prompt
+    (``shown``); and where they come from, in words.
     """
 
     source: Tensor
     target: Tensor
     seen: Tensor
     told: Tensor | None
+    shown: Tensor
     words: dict[str, Any]
-    lines: tuple[Line, Line]
 
 
 def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: bool) -> _Styles:
-    """Return the styles of source and target, both from pictures or both from prompts where that can be.
-
-    Two pictures of one family are drawn together by as much as two pictures of one protocol differ anyhow.
-    """
-    from bids_distclip.networks.generator import AS_IT_IS
-
+    """Return the styles of source and target, both from pictures or both from prompts where that can be."""
     seen, own = seen_style(trained, source), told_style(trained, source.acquisition, source.family)
     if target.image is not None:
-        theta = seen_style(trained, target.image)
-        lines = _line(trained, source, seen), _line(trained, target.image, theta)
-        words = {'guidance': 'image', 'source_guide': 'image', 'prompt': '', 'lines': [asdict(line) for line in lines]}
-        return _Styles(seen, theta if synthesize else _drawn_together(seen, theta), seen, own, words, lines)
+        words = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
+        theta = guide_style(trained, target.image, target.family)
+        shown = seen_style(trained, target.image)
+        return _Styles(guide_style(trained, source, source.family), theta, seen, own, shown, words)
     words = {
         'guidance': 'metadata',
         'prompt': describe(target.acquisition, family=target.family),
@@ -199,30 +185,23 @@ def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: b
         'source_prompt': '' if own is None else describe(source.acquisition, family=source.family),
     }
     theta = prompt_style(trained, target.acquisition, target.family)
-    return _Styles(seen if own is None else own, theta, seen, own, words, (AS_IT_IS, AS_IT_IS))
+    return _Styles(guide_style(trained, source, source.family) if own is None else own, theta, seen, own, theta, words)
 
 
-def _drawn_together(source: Tensor, target: Tensor) -> Tensor:
-    """Return the target's style, shrunk towards the source's by what is chance in their distance (James and Stein)."""
-    distance = float((target - source).norm())
-    share = max(0.0, 1 - (ALIKE / distance) ** 2) if distance > 0 else 0.0
-    moved = source + share * (target - source)
-    return moved / moved.norm(dim=-1, keepdim=True)
+def guide_style(trained: Trained, picture: Prepared, family: str | None) -> Tensor:
+    """Return the style ``(1, 512)`` that a picture is rendered in, or is to be rendered like.
 
+    By photometry where the weights come with a photometer that knows the family, else as the image tower sees it.
+    """
+    from bids_distclip.networks.inference import picture_style
 
-def _line(trained: Trained, picture: Prepared, theta: Tensor) -> Line:
-    """Return what brings the rendering of a picture in its own style to the picture itself, by :data:`CORRECTED`."""
-    from bids_distclip.networks.inference import fit_line
-
+    meter = trained.photometer
+    if meter is None or family not in meter.families or not picture.brain.any():
+        return seen_style(trained, picture)
     affine = picture.volume.affine
-    return fit_line(
-        trained.generator,
-        _to_ras(picture.volume.data / picture.scale, affine),
-        theta=theta,
-        spacing=_ras_spacing(affine),
-        brain=_to_ras(picture.brain, affine),
-        share=CORRECTED,
-    )
+    image, brain = _to_ras(picture.volume.data / picture.scale, affine), _to_ras(picture.brain, affine)
+    theta = picture_style(meter, image, brain=brain, spacing=_ras_spacing(affine), family=family)
+    return theta.to(next(trained.generator.parameters()).device)
 
 
 def seen_style(trained: Trained, picture: Prepared) -> Tensor:

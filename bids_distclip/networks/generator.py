@@ -108,21 +108,6 @@ def _widened(theta: Tensor) -> Tensor:
     return theta * (0.25 * theta.shape[-1] ** 0.5)
 
 
-@dataclass(frozen=True)
-class Line:
-    """``offset + gain · rendering``: what a rendering is corrected by."""
-
-    offset: float = 0.0
-    gain: float = 1.0
-
-    def __call__(self, rendered: Tensor) -> Tensor:
-        """Return the corrected rendering."""
-        return self.offset + self.gain * rendered
-
-
-AS_IT_IS = Line()
-
-
 class Generator(nn.Module):
     """Anatomy Mapper and Style Fusion Decoder.
 
@@ -155,17 +140,15 @@ class Generator(nn.Module):
         made = self.change(x, source, target) + x if residual else self.render(self.anatomy(x, source), target)
         return made.clamp(min=0)
 
-    def change(
-        self, x: Tensor, source: Tensor, target: Tensor, *, own: Line = AS_IT_IS, wanted: Line = AS_IT_IS
-    ) -> Tensor:
+    def change(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Return what slices ``(B, 1, H, W)`` must change by to go from one style to another.
 
-        The difference of two renderings, each corrected by a line, with the work that both share done once.
+        The difference of two renderings, with the work that both share done once.
         """
         beta = self.anatomy(x, source)
         skips = self.decoder.read(beta)
         first, second = (self.decoder.paint(beta, skips, _widened(theta)) for theta in (source, target))
-        return wanted(second) - own(first)
+        return second - first
 
     def count(self) -> int:
         """Return the number of parameters."""

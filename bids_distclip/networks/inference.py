@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bids_distclip.networks.generator import AS_IT_IS, Generator, Line
+from bids_distclip.networks.generator import Generator
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
+from bids_distclip.networks.photometer import SIDE, Photometer
 
 #: In-plane spacings (mm) at which slices go through the networks as they are; others are brought to 1 mm and back.
 NATIVE_SPACING = (0.6, 1.3)
@@ -45,34 +46,26 @@ def embed_prompt(clip: MRCLIP, prompt: str) -> Tensor:
         return clip.encode_text([prompt])
 
 
-def fit_line(
-    generator: Generator,
+def picture_style(
+    meter: Photometer,
     volume: np.ndarray,
     *,
-    theta: Tensor,
     spacing: Sequence[float],
     brain: np.ndarray,
+    family: str,
     count: int = 12,
-    share: float = 1.0,
-) -> Line:
-    """Return the line that brings the rendering of a picture in its own style ``(1, 512)`` to the picture itself.
+) -> Tensor:
+    """Return θ ``(1, 512)`` of ``count`` axial slices around the middle of the brain, by photometry.
 
-    Huber regression over the brain in ``count`` axial slices, shrunk by ``share`` towards no correction. ``volume`` is
-    RAS ``(X, Y, Z)`` in intensity-scale units.
+    ``volume`` and ``brain`` are RAS ``(X, Y, Z)``, the first in intensity-scale units.
     """
     chosen = _middle_slices(brain, count)
-    x = torch.as_tensor(np.moveaxis(volume[:, :, chosen], 2, 0).copy(), device=theta.device)[:, None].clamp(min=0)
-    inside = np.moveaxis(brain[:, :, chosen], 2, 0)
+    stack = [np.moveaxis(a[:, :, chosen], 2, 0).astype(np.float32) for a in (volume, brain)]
     with torch.inference_mode():
-        made = _slices(generator, x, spacing[:2], theta, theta, residual=False)[:, 0].float().cpu().numpy()[inside]
-    seen = x[:, 0].cpu().numpy()[inside]
-    weight = np.ones_like(seen)
-    line = AS_IT_IS
-    for _ in range(8):
-        gain, offset = np.polyfit(made, seen, 1, w=np.sqrt(weight)) if len(seen) > 100 else (1.0, 0.0)
-        line = Line(float(offset), float(gain))
-        weight = 0.05 / np.maximum(np.abs(seen - line.offset - line.gain * made), 0.05)
-    return Line(share * line.offset, 1 + share * (line.gain - 1))
+        # Both at once, so that both are cropped at the same place.
+        both = fit_slices(torch.as_tensor(np.concatenate(stack)), pixel=(spacing[0], spacing[1]), size=SIDE)[:, 0]
+        slices, inside = both.chunk(2)
+        return meter.style(meter.read(slices, inside > 0.5, family=family), family=family)
 
 
 def _middle_slices(brain: np.ndarray, count: int) -> np.ndarray:
@@ -90,16 +83,13 @@ def run_plane(
     source: Tensor,
     target: Tensor,
     residual: bool,
-    own: Line = AS_IT_IS,
-    wanted: Line = AS_IT_IS,
     batch: int = 8,
     precision: torch.dtype = torch.float32,
 ) -> np.ndarray:
     """Return what the networks make of every slice perpendicular to ``axis``, on the volume's grid.
 
     With ``residual`` that is the *change* from the source's style to the target's, else the target's picture; in
-    intensity-scale units. ``own`` and ``wanted`` correct the renderings in the two styles
-    (:func:`fit_line`). ``volume`` is RAS; slices without signal stay zero.
+    intensity-scale units. ``volume`` is RAS; slices without signal stay zero.
     """
     device = next(generator.parameters()).device
     stack = np.moveaxis(volume, axis, 0)
@@ -113,7 +103,7 @@ def run_plane(
             torch.inference_mode(),
             torch.autocast(device.type, precision, enabled=precision != torch.float32),
         ):
-            y = _slices(generator, x, pixel, source, target, residual, own=own, wanted=wanted)
+            y = _slices(generator, x, pixel, source, target, residual)
         out[chosen] = y[:, 0].float().cpu().numpy()
     return np.moveaxis(out, 0, axis)
 
@@ -125,9 +115,6 @@ def _slices(
     source: Tensor,
     target: Tensor,
     residual: bool,
-    *,
-    own: Line = AS_IT_IS,
-    wanted: Line = AS_IT_IS,
 ) -> Tensor:
     height, width = x.shape[-2:]
     low, high = NATIVE_SPACING
@@ -138,10 +125,7 @@ def _slices(
     pad = [-n % multiple for n in size]
     x = F.pad(x, (0, pad[1], 0, pad[0]))
     from_, to = source.expand(len(x), -1), target.expand(len(x), -1)
-    if residual:
-        y = generator.change(x, from_, to, own=own, wanted=wanted)
-    else:
-        y = wanted(generator.render(generator.anatomy(x, from_), to))
+    y = generator.change(x, from_, to) if residual else generator.render(generator.anatomy(x, from_), to)
     y = y[..., : size[0], : size[1]].float()
     if size != [height, width]:
         y = F.interpolate(y, size=(height, width), mode='bicubic', align_corners=False)

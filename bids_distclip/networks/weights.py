@@ -18,6 +18,7 @@ from bids_distclip.errors import BadData, NoInput
 from bids_distclip.networks.bank import BANK, Bank, load_bank
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
+from bids_distclip.networks.photometer import PHOTOMETER, Photometer, load_photometer
 
 #: Where the default weights are shipped.
 DEFAULT = Path(__file__).parent.parent / 'weights'
@@ -31,7 +32,7 @@ class Trained:
 
     ``bank`` holds the acquisitions they know; None where the folder has none. ``uncertainty`` maps residual and
     synthesis to the ``floor`` and ``gain`` that make intensity units of the spread over planes; empty where it was not
-    calibrated.
+    calibrated. ``photometer`` finds styles of pictures; without one the image tower does.
     """
 
     generator: Generator
@@ -40,6 +41,7 @@ class Trained:
     sha256: str
     bank: Bank | None = None
     uncertainty: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    photometer: Photometer | None = None
 
 
 def save_weights(path: Path, model: torch.nn.Module, *, options: dict[str, Any], half: bool = True) -> None:
@@ -84,11 +86,11 @@ def load_trained(folder: Path | None = None, *, device: str = 'cpu') -> Trained:
     generator, clip = load_generator(folder / GENERATOR), load_clip(folder / CLIP)
     bank = load_bank(folder / BANK)
     return Trained(generator.to(device).eval(), clip.to(device).eval(), card, weights_sha256(folder), bank,
-                   _calibration(folder))
+                   _calibration(folder), load_photometer(folder / PHOTOMETER))
 
 
 def weights_sha256(folder: Path | None = None) -> str:
-    """Return one digest over the weight files, and the bank where there is one; reads no tensor."""
+    """Return one digest over the weight files, and bank and photometer where there are any; reads no tensor."""
     folder = DEFAULT if folder is None else Path(folder)
     digest = hashlib.sha256()
     for name in (GENERATOR, CLIP):
@@ -96,8 +98,9 @@ def weights_sha256(folder: Path | None = None) -> str:
         if not path.exists():
             raise NoInput('Weights are missing', file=path, cure='Give a folder that holds them, or reinstall.')
         digest.update(path.read_bytes())
-    if (folder / BANK).exists():
-        digest.update((folder / BANK).read_bytes())
+    for path in (folder / BANK, folder / PHOTOMETER):
+        if path.exists():
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -10,8 +10,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip train`` to a parser; imports nothing heavy."""
     parser.add_argument(
         'what',
-        choices=('mrclip', 'tower', 'distclip'),
-        help='the style encoders, their image tower alone, or the generator that uses them',
+        choices=('mrclip', 'tower', 'distclip', 'photometer'),
+        help='the style encoders, their image tower alone, the generator, or what finds styles of pictures',
     )
     parser.add_argument(
         '--labels', type=Path, required=True, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)'
@@ -19,7 +19,12 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for checkpoints and curves; training resumes from it'
     )
-    parser.add_argument('--steps', type=int, default=6000, help='length of the learning-rate schedule')
+    parser.add_argument(
+        '--steps',
+        type=int,
+        default=6000,
+        help='length of the learning-rate schedule; batches for the photometer (100 are enough)',
+    )
     parser.add_argument('--minutes', type=float, default=float('inf'), help='stop and save after this time')
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--workers', type=int, default=1, help='processes that simulate; 0 simulates on the device')
@@ -74,6 +79,8 @@ def run_train(args: argparse.Namespace) -> int:
     }
     common.update({'slices': args.slices} if args.slices else {})
     common.update({'learning_rate': args.learning_rate} if args.learning_rate else {})
+    if args.what == 'photometer':
+        return _train_photometer(args)
     if args.what == 'mrclip':
         from bids_distclip.networks.weights import load_clip
         from bids_distclip.training.mrclip import train_mrclip
@@ -95,6 +102,25 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _train_photometer(args: argparse.Namespace) -> int:
+    from bids_distclip.networks.photometer import PHOTOMETER, TISSUES, save_photometer
+    from bids_distclip.networks.weights import load_clip
+    from bids_distclip.training.photometer import train_photometer
+
+    made, explained = train_photometer(
+        args.labels,
+        clip=load_clip(_trained_clip(args)).eval(),
+        batches=args.steps,
+        workers=args.workers,
+        seed=args.seed,
+    )
+    save_photometer(args.out / PHOTOMETER, made)
+    print('Share of variance explained, slices not fitted to:  ' + '  '.join(TISSUES))
+    for family, shares in explained.items():
+        print(f'{family:8}  ' + '  '.join(f'{share:.2f}' for share in shares))
+    return 0
+
+
 def _trained_clip(args: argparse.Namespace) -> Path:
     from bids_distclip.errors import UsageError
     from bids_distclip.networks.weights import CLIP, DEFAULT
@@ -102,7 +128,7 @@ def _trained_clip(args: argparse.Namespace) -> Path:
     path = args.clip or DEFAULT / CLIP
     if not path.exists():
         raise UsageError(
-            f'Training the {"generator" if args.what == "distclip" else "image tower"} needs a trained MR-CLIP',
+            'This training needs a trained MR-CLIP',
             file=path,
             cure='Run `distclip train mrclip` first, or give --clip.',
         )
