@@ -29,8 +29,8 @@ TISSUES = ('white_matter', 'cortical_gray', 'csf', 'thalamus', 'putamen', 'palli
 #: Side in pixels of the slices that are looked at, at the pixel size of the image tower.
 SIDE = 128
 
-#: Variance of the kernel as a share of the error's. Of the error on one slice 0.9 is left in the mean over twelve (it is
-#: the head's own: its tissue differs from the mean person's), so the full width would be the textbook's. It draws every
+#: Variance of the kernel as a share of the error's. Of one slice's error 0.9 is left in the mean over twelve (it is the
+#: head's own: its tissue differs from the mean person's), so the full width would be the textbook's. It draws every
 #: picture to the family's middle: with 1, 0.3 and 0.1 held-out heads had 32.2, 32.7, 33.7 dB for T1w, 30.4, 32.0, 32.4
 #: for T2w, 25.4, 25.7, 25.6 for FLAIR, 33.1, 33.4, 33.5 for PDw, and at the least 45, 46, 42 where nothing was to do.
 WIDTH = 0.3
