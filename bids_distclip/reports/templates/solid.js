@@ -108,6 +108,9 @@
       const below = parts[view.dataset.showing];
       viewer.volumes = [below, ...(view.classList.contains('over') ? [parts.difference] : [])];
       viewer.setVolume(below, 0);
+      // Two by two where there is height for it, else what fits best; setting it draws, so only after the volumes.
+      const layout = view.classList.contains('large') ? 2 : 0;
+      if (viewer.opts.multiplanarLayout !== layout) viewer.setMultiplanarLayout(layout);
       viewer.createOnLocationChange();
       tell(box, '');
       box.dataset.drawn = view.dataset.showing;

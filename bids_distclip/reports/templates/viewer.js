@@ -41,6 +41,7 @@ function large(viewer) {
   if (!viewer) return;
   const now = viewer.classList.toggle('large');
   viewer.querySelector('[data-zoom]').setAttribute('aria-pressed', String(now));
+  showing(viewer);
 }
 
 function nearest() {
