@@ -14,12 +14,7 @@ from nipype.pipeline import engine as pe
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.nodes import Harmonize, Prepare, PrepareTarget, Report, Write
-
-#: Gigabytes of a worker that holds the imaging libraries, and with torch and a model.
-BASE_GB, TORCH_GB = 0.3, 0.9
-
-#: Bytes a step holds per voxel of an image at its peak.
-PREPARE_BYTES, HARMONIZE_BYTES, WRITE_BYTES = 50, 70, 60
+from bids_distclip.workflow.resources import BASE_GB, PREPARE_BYTES, WRITE_BYTES, harmonize_memory, step_memory
 
 
 def build_graph(run: Run, *, jobs: Sequence[Job], threads: int) -> pe.Workflow:
@@ -49,7 +44,7 @@ def _target_nodes(run: Run, *, jobs: Sequence[Job], run_file: Path) -> list[pe.N
     nodes = []
     for number, target in enumerate(images):
         interface = PrepareTarget(run_file=str(run_file), target=target.name)
-        nodes.append(pe.Node(interface, name=f'target_{number}', mem_gb=_gigabytes(PREPARE_BYTES, voxels=256**3)))
+        nodes.append(pe.Node(interface, name=f'target_{number}', mem_gb=step_memory(PREPARE_BYTES, voxels=256**3)))
     return nodes
 
 
@@ -63,7 +58,7 @@ def _session(
     harmonize = pe.Node(
         Harmonize(run_file=str(run_file), job_files=files, use_gpu=on_card), name=_name('harmonize', jobs[0]),
         n_procs=1 if on_card else threads,
-        mem_gb=TORCH_GB + _gigabytes(HARMONIZE_BYTES, voxels=max(math.prod(job.shape) for job in jobs)),
+        mem_gb=harmonize_memory([job.shape for job in jobs]),
     )
     if on_card:
         harmonize.plugin_args = {'sbatch_args': '--gres=gpu:1', 'overwrite': False}
@@ -78,9 +73,9 @@ def _session(
     for number, (job, file) in enumerate(zip(jobs, files, strict=True)):
         voxels = math.prod(job.shape)
         prepare = pe.Node(Prepare(run_file=str(run_file), job_file=file), name=_name('prepare', job),
-                          mem_gb=_gigabytes(PREPARE_BYTES, voxels=voxels))
+                          mem_gb=step_memory(PREPARE_BYTES, voxels=voxels))
         write = pe.Node(Write(run_file=str(run_file), job_file=file), name=_name('write', job),
-                        mem_gb=_gigabytes(WRITE_BYTES, voxels=voxels))
+                        mem_gb=step_memory(WRITE_BYTES, voxels=voxels))
         graph.connect(prepare, 'prepared', gather, f'in{number + 1}')
         graph.connect(prepare, 'prepared', write, 'prepared')
         graph.connect(harmonize, ('harmonized', _pick, number), write, 'harmonized')
@@ -98,10 +93,6 @@ def _report(
     memory = BASE_GB if run.settings.report_viewer == 'none' else max(node.mem_gb for node in written)
     report = pe.Node(Report(run_file=str(run_file), subject=subject), name=f'report_{_word(subject)}', mem_gb=memory)
     graph.connect(gather, 'out', report, 'records')
-
-
-def _gigabytes(per_voxel: float, *, voxels: int) -> float:
-    return BASE_GB + per_voxel * voxels / 1e9
 
 
 def _pick(values: list[str] | str, number: int) -> str:

@@ -1,9 +1,10 @@
-"""nipype's MultiProc, made to survive a worker that the system kills."""
+"""nipype's MultiProc, made to survive a worker that the system kills, and to finish what it began."""
 
 from __future__ import annotations
 
 import multiprocessing as mp
 import os
+from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -12,12 +13,22 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 
 from bids_distclip.errors import TryAgain
 
+#: Steps by the first word of their name, the last ones of an image first.
+_LAST_FIRST = ('report', 'records', 'write', 'harmonize', 'gather', 'targets', 'target', 'prepare')
+
 
 class SurvivingMultiProc(MultiProcPlugin):
-    """MultiProc with a fresh pool after a worker died.
+    """MultiProc with a fresh pool after a worker died, which takes up the furthest step that is ready.
 
-    The stock plugin waits forever for the dead worker's result; here the steps in flight fail and the rest runs.
+    The stock plugin waits forever for the dead worker's result; here the steps in flight fail and the rest runs. And it
+    takes steps in the order of the graph: every image of a dataset would be prepared before the first one is written.
     """
+
+    def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = 'tsort') -> list[int]:
+        if scheduler not in (None, 'tsort'):
+            return super()._sort_jobs(jobids, scheduler=scheduler)
+        ranks = {name: rank for rank, name in enumerate(_LAST_FIRST)}
+        return sorted(jobids, key=lambda job: ranks.get(self.procs[job].name.partition('_')[0], len(ranks)))
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         try:

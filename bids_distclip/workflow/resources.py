@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import psutil
+
+#: Gigabytes of a worker that holds the imaging libraries, and with torch and a model.
+BASE_GB, TORCH_GB = 0.3, 0.9
+
+#: Bytes a step holds per voxel of an image at its peak.
+PREPARE_BYTES, HARMONIZE_BYTES, WRITE_BYTES = 50, 70, 60
+
+#: More threads than this do not make one image faster.
+MOST_THREADS = 8
 
 _CGROUP = Path('/sys/fs/cgroup')
 
@@ -31,6 +41,26 @@ def available_memory(*, cgroup: Path = _CGROUP) -> float:
         if text.isdigit():
             limits.append(int(text))
     return 0.9 * min(limits) / 1e9
+
+
+def step_memory(per_voxel: float, *, voxels: int) -> float:
+    """Return the gigabytes of a step that holds ``per_voxel`` bytes of an image."""
+    return BASE_GB + per_voxel * voxels / 1e9
+
+
+def harmonize_memory(shapes: Collection[Sequence[int]]) -> float:
+    """Return the gigabytes of the step that harmonizes images of these shapes one after the other."""
+    return TORCH_GB + step_memory(HARMONIZE_BYTES, voxels=max(math.prod(shape) for shape in shapes))
+
+
+def step_threads(*, sessions: int, cores: int, memory: float, each: float) -> int:
+    """Return the threads that harmonizing one of ``sessions`` sessions takes on the processor.
+
+    Sessions side by side use cores better than threads of one do; threads take what ``memory`` gigabytes, of which
+    every session needs ``each``, or too few sessions leave idle.
+    """
+    at_once = max(1, min(sessions, cores, int(memory // each)))
+    return max(1, min(MOST_THREADS, cores // at_once))
 
 
 def _cgroup_cores(cgroup: Path) -> float | None:

@@ -15,7 +15,7 @@ from bids_distclip.errors import TryAgain, UsageError
 from bids_distclip.settings import Settings
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
-from bids_distclip.workflow.resources import available_cores, available_memory
+from bids_distclip.workflow.resources import available_cores, available_memory, harmonize_memory, step_threads
 
 log = logging.getLogger('bids_distclip')
 
@@ -33,7 +33,7 @@ def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> 
     plugin, plugin_args = read_plugin(run.settings.use_plugin)
     cores = run.settings.nprocs or available_cores()
     memory = run.settings.mem_gb or available_memory()
-    threads = min(run.settings.omp_nthreads or min(cores, 8), cores)
+    threads = _threads(run, jobs=jobs, cores=cores, memory=memory, on_cluster=plugin not in (None, 'MultiProc'))
     _prepare_environment(run, threads=threads)
 
     from bids_distclip.workflow.participant import build_graph
@@ -50,6 +50,20 @@ def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> 
     }
     log.info('Running %d images on %d cores (%d per step), %.1f GB', len(jobs), cores, threads, memory)
     _execute(graph, plugin=plugin, plugin_args=plugin_args)
+
+
+def _threads(run: Run, *, jobs: Sequence[Job], cores: int, memory: float, on_cluster: bool) -> int:
+    """Return the threads of a step: as asked for, else such that sessions side by side keep all cores busy.
+
+    On a cluster every step is a job of its own.
+    """
+    if run.settings.omp_nthreads:
+        return min(run.settings.omp_nthreads, cores)
+    sessions: dict[tuple[str, str | None], list[Sequence[int]]] = {}
+    for job in jobs:
+        sessions.setdefault((job.subject, job.session), []).append(job.shape)
+    most = max(harmonize_memory(shapes) for shapes in sessions.values())
+    return step_threads(sessions=1 if on_cluster else len(sessions), cores=cores, memory=memory, each=most)
 
 
 def read_plugin(path: Path | None) -> tuple[str | None, dict[str, Any]]:

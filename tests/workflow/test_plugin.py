@@ -41,6 +41,37 @@ def test_a_killed_worker_fails_its_own_step_and_the_rest_goes_on(tmp_path, run_g
     assert (tmp_path / 'done.then').exists()
 
 
+def test_an_image_is_written_before_the_last_one_is_prepared(tmp_path, run_graph):
+    graph = pe.Workflow(name='w', base_dir=str(tmp_path))
+    for number in range(4):
+        before = None
+        for step in ('prepare', 'harmonize', 'write'):
+            node = pe.Node(Function(['path', 'after'], ['path'], _note), name=f'{step}_{number}')
+            node.inputs.path = str(tmp_path / 'order')
+            if before is None:
+                node.inputs.after = f'{step}_{number}'
+            else:
+                graph.connect(before, 'path', node, 'after')
+            before = node
+    run_graph(graph, n_procs=1)
+    order = [line.split('/')[-2] for line in (tmp_path / 'order').read_text().splitlines()]
+    assert len(order) == 12
+    assert order.index('write_0') < order.index('prepare_3')
+    for number in range(4):
+        assert order.index(f'prepare_{number}') < order.index(f'harmonize_{number}') < order.index(f'write_{number}')
+    assert [name for name in order if name.startswith('write')] == [
+        name.replace('prepare', 'write') for name in order if name.startswith('prepare')
+    ]
+
+
+def _note(path, after):
+    import os
+
+    with open(path, 'a') as stream:
+        stream.write(os.getcwd() + '/\n')
+    return path
+
+
 def _die(x):
     import os
     import signal

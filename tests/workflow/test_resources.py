@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bids_distclip.workflow.resources import available_cores, available_memory
+from bids_distclip.workflow.resources import available_cores, available_memory, step_threads
 
 
 @pytest.fixture
@@ -48,3 +48,15 @@ def test_memory_is_nine_tenths_of_the_limit(cgroup):
 def test_no_limit_leaves_the_machine(cgroup):
     (cgroup / 'memory.max').write_text('max\n')
     assert available_memory(cgroup=cgroup) > 0.1
+
+
+@pytest.mark.parametrize(('sessions', 'cores', 'memory', 'threads'), [
+    (6, 2, 20.0, 1),  # sessions side by side
+    (1, 2, 20.0, 2),  # one alone takes all cores
+    (3, 16, 100.0, 5),
+    (1, 64, 100.0, 8),  # more do not help
+    (300, 16, 8.0, 4),  # memory for four at once
+    (6, 4, 1.0, 4),  # not even for one: told elsewhere
+])
+def test_threads_take_what_sessions_side_by_side_leave(sessions, cores, memory, threads):
+    assert step_threads(sessions=sessions, cores=cores, memory=memory, each=2.0) == threads
