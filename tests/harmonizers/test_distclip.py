@@ -10,10 +10,10 @@ import torch
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Target
-from bids_distclip.harmonizers.distclip import DistClip
+from bids_distclip.harmonizers.distclip import DistClip, guide_style, seen_style
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
-from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, save_weights
+from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, load_trained, save_weights
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.prepared import Prepared
 
@@ -114,6 +114,28 @@ def test_an_image_guides_as_well_and_gives_its_scale(weights):
 def test_without_metadata_of_its_own_the_source_describes_itself_by_its_picture(weights):
     source = replace(prepared(), acquisition=Acquisition())
     assert DistClip(weights=weights).harmonize(source, target()).details['source_guide'] == 'image'
+
+
+def test_a_picture_guides_by_photometry_where_the_weights_can_and_by_the_image_tower_elsewhere(weights):
+    picture = prepared()
+    bare, shipped = load_trained(weights), load_trained()
+    assert bare.photometer is None
+    torch.testing.assert_close(guide_style(bare, picture, 'T1w'), seen_style(bare, picture))
+    by_light = guide_style(shipped, picture, 'T1w')
+    assert not torch.allclose(by_light, seen_style(shipped, picture))
+    for family in (None, 'angio'):
+        torch.testing.assert_close(guide_style(shipped, picture, family), seen_style(shipped, picture))
+
+
+def test_how_a_picture_lies_in_its_array_and_how_bright_it_is_stored_change_no_style():
+    trained, picture = load_trained(), prepared()
+    style = guide_style(trained, picture, 'T1w')
+    turned = np.diag([-1.0, -1.0, 1.0, 1.0])
+    flipped = replace(picture, brain=picture.brain[::-1, ::-1], head=picture.head[::-1, ::-1],
+                      volume=Volume(picture.volume.data[::-1, ::-1].copy(), turned, picture.volume.header))
+    torch.testing.assert_close(guide_style(trained, flipped, 'T1w'), style, atol=1e-4, rtol=0)
+    brighter = replace(picture, volume=picture.volume.with_data(picture.volume.data * 7), scale=picture.scale * 7)
+    torch.testing.assert_close(guide_style(trained, brighter, 'T1w'), style, atol=1e-4, rtol=0)
 
 
 def test_thick_slices_are_run_in_their_own_plane_and_say_nothing_of_uncertainty(weights):
