@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bids_distclip.errors import BadData
+from bids_distclip.networks.store import load_by_family, save_by_family
 
 #: Names of the files beside the weights: the bank, and where its acquisitions lie on the map.
 BANK, MAP = 'bank.safetensors', 'acquisitions.tsv'
@@ -66,9 +63,7 @@ def make_bank(theta: Tensor, families: Sequence[str]) -> Bank:
 def save_bank(path: Path, bank: Bank) -> None:
     """Write a bank, its styles as float16, and beside it the table :data:`MAP` that pages draw from."""
     kept = {'theta': bank.theta.half(), 'axes': bank.axes, 'centre': bank.centre}
-    save_file({k: v.contiguous() for k, v in kept.items()}, path,
-              metadata={'families': json.dumps(list(bank.families))})
-    path.chmod(0o644)
+    save_by_family(path, kept, families=bank.families)
     lines = [f'{family}\t{x}\t{y}\n' for family, (x, y) in zip(bank.families, bank.points(), strict=True)]
     path.with_name(MAP).write_text(''.join(['family\tx\ty\n', *lines]), encoding='utf-8')
 
@@ -83,14 +78,9 @@ def load_bank(path: Path) -> Bank | None:
     """
     if not path.exists():
         return None
-    try:
-        with safe_open(path, framework='pt') as stream:
-            families = tuple(json.loads(stream.metadata()['families']))
-        tensors = load_file(path)
-        theta = F.normalize(tensors['theta'].float(), dim=1)
-        return Bank(theta, families, tensors['axes'], tensors['centre'])
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
-        raise BadData(f'Not a bank of acquisitions ({error})', file=path, cure='Fetch the weights again.') from error
+    shapes = {'theta': (None, 512), 'axes': (2, 512), 'centre': (512,)}
+    families, tensors = load_by_family(path, shapes, what='a bank of acquisitions')
+    return Bank(F.normalize(tensors['theta'], dim=1), families, tensors['axes'], tensors['centre'])
 
 
 def describe_styles(

@@ -8,17 +8,14 @@ Nadaraya 1964 and Watson 1964, the kernel being the normal distribution of the m
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bids_distclip.errors import BadData
+from bids_distclip.networks.store import load_by_family, save_by_family
 
 #: Name of the file beside the weights.
 PHOTOMETER = 'photometer.safetensors'
@@ -95,10 +92,7 @@ def save_photometer(path: Path, photometer: Photometer) -> None:
     """Write a photometer, its styles as float16."""
     kept = {'slope': photometer.slope, 'error': photometer.error, 'brightness': photometer.brightness,
             'theta': photometer.theta.half()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in kept.items()}, path,
-              metadata={'families': json.dumps(list(photometer.families))})
-    path.chmod(0o644)
+    save_by_family(path, kept, families=photometer.families)
 
 
 def load_photometer(path: Path) -> Photometer | None:
@@ -111,14 +105,8 @@ def load_photometer(path: Path) -> Photometer | None:
     """
     if not path.exists():
         return None
-    try:
-        with safe_open(path, framework='pt') as stream:
-            families = tuple(json.loads(stream.metadata()['families']))
-        tensors = {name: value.float() for name, value in load_file(path).items()}
-        tensors['theta'] = F.normalize(tensors['theta'], dim=-1)
-        made = Photometer(families, **tensors)
-        if made.slope.shape != (len(families), FEATURES, len(TISSUES)):
-            raise ValueError(f'shape {tuple(made.slope.shape)}')
-        return made
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
-        raise BadData(f'Not a photometer ({error})', file=path, cure='Fetch the weights again.') from error
+    count = len(TISSUES)
+    shapes = {'slope': (None, FEATURES, count), 'error': (None, count, count), 'brightness': (None, None, count),
+              'theta': (None, None, 512)}
+    families, tensors = load_by_family(path, shapes, what='a photometer')
+    return Photometer(families, **tensors | {'theta': F.normalize(tensors['theta'], dim=-1)})

@@ -17,7 +17,7 @@ from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOption
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.simulation.anatomy import read_anatomies
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
-from bids_distclip.training.loop import run_loop
+from bids_distclip.training.loop import run_task
 from bids_distclip.training.losses import gradient_l1, patch_contrast, structure_loss, weighted_l1
 from bids_distclip.training.mrclip import HELD_OUT
 from bids_distclip.training.prompts import training_prompt
@@ -217,18 +217,9 @@ def train_distclip(
         'clip': clip.config_name,
         'losses': vars(task.weights),
     }
-    card['reached'] = run_loop(
-        task,
-        data,
-        task.losses,
-        folder=out,
-        steps=steps,
-        learning_rate=learning_rate,
-        minutes=minutes,
-        workers=workers,
-        card=card,
+    return run_task(
+        task, data, folder=out, card=card, steps=steps, learning_rate=learning_rate, minutes=minutes, workers=workers
     )
-    return card
 
 
 def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:

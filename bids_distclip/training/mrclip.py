@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from torch import Tensor, nn
 
 from bids_distclip.networks.mrclip import AUXILIARY, MRCLIP
 from bids_distclip.simulation.anatomy import read_anatomies
+from bids_distclip.simulation.protocol import Protocol
 from bids_distclip.simulation.signature import LENGTH, signature
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
-from bids_distclip.training.loop import run_loop
+from bids_distclip.training.loop import run_task
 from bids_distclip.training.prompts import training_prompt
+
+#: Slices with a smaller share of head than this teach nothing.
+LEAST_HEAD = 0.04
 
 #: Anatomies never trained on: the benchmark's held-out heads.
 HELD_OUT = ('training_seg_14', 'training_seg_15', 'training_seg_16', 'brain5_labels')
@@ -34,9 +39,13 @@ class MRCLIPTask(nn.Module):
     def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Return the contrastive and auxiliary losses of one batch."""
         rng = np.random.default_rng([77, step])
-        images, prompts, truth, label = flatten(batch, rng)
+        flat = flatten(batch)
+        prompts = [
+            training_prompt(protocol.acquisition, rng, family=protocol.family, plane=plane)
+            for protocol, plane in zip(flat.protocols, flat.planes, strict=True)
+        ]
         device = self.log_scale.device
-        images, truth, label = images.to(device), truth.to(device), label.to(device)
+        images, truth, label = (t.to(device) for t in (flat.images, flat.signature, flat.label))
         with torch.autocast(device.type, torch.bfloat16):
             seen, told = self.clip.encode_image(images).float(), self.clip.encode_text(prompts).float()
         logits = self.log_scale.clamp(max=4.6).exp() * seen @ told.T
@@ -55,22 +64,30 @@ def _many_positives(logits: Tensor, positive: Tensor) -> Tensor:
     return -(share * F.log_softmax(logits, dim=1)).sum(1).mean()
 
 
-def flatten(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor, Tensor]:
-    """Return images ``(N, 1, H, W)``, prompts, signatures ``(N, L)`` and acquisition numbers of a batch's S×P images.
+@dataclass(frozen=True)
+class Images:
+    """The S×P images of a batch one by one: ``images`` ``(N, 1, H, W)``, what made each and in which plane, its
+    ``signature`` ``(N, L)`` and the number ``label`` ``(N,)`` of its acquisition among those of the batch."""
 
-    Slices with hardly any head in them are left out.
-    """
-    kept = (batch.head.mean((1, 2)) > 0.04).nonzero().flatten().tolist()
+    images: Tensor
+    protocols: tuple[Protocol, ...]
+    planes: tuple[str, ...]
+    signature: Tensor
+    label: Tensor
+
+
+def flatten(batch: Batch) -> Images:
+    """Return the images of a batch; slices with hardly any head in them are left out."""
+    kept = (batch.head.mean((1, 2)) > LEAST_HEAD).nonzero().flatten().tolist() or [0]
     numbers: dict[int, int] = {}
-    prompts, truth, label = [], [], []
-    for s in kept:
-        for p, protocol in enumerate(batch.protocols[s]):
-            numbers.setdefault(id(protocol), len(numbers))
-            label.append(numbers[id(protocol)])
-            prompts.append(training_prompt(protocol.acquisition, rng, family=protocol.family, plane=batch.planes[s]))
-            truth.append(signature(protocol, scale=float(batch.scales[s, p])))
-    images = batch.noisy[kept].flatten(0, 1)[:, None]
-    return images, prompts, torch.stack(truth), torch.tensor(label)
+    rows = [(s, p, protocol) for s in kept for p, protocol in enumerate(batch.protocols[s])]
+    return Images(
+        batch.noisy[kept].flatten(0, 1)[:, None],
+        tuple(protocol for _, _, protocol in rows),
+        tuple(batch.planes[s] for s, _, _ in rows),
+        torch.stack([signature(protocol, scale=float(batch.scales[s, p])) for s, p, protocol in rows]),
+        torch.tensor([numbers.setdefault(id(protocol), len(numbers)) for _, _, protocol in rows]),
+    )
 
 
 def train_mrclip(
@@ -114,15 +131,6 @@ def train_mrclip(
         'images_per_step': slices * 6,
         'learning_rate': learning_rate,
     }
-    card['reached'] = run_loop(
-        task,
-        data,
-        task.losses,
-        folder=out,
-        steps=steps,
-        learning_rate=learning_rate,
-        minutes=minutes,
-        workers=workers,
-        card=card,
+    return run_task(
+        task, data, folder=out, card=card, steps=steps, learning_rate=learning_rate, minutes=minutes, workers=workers
     )
-    return card

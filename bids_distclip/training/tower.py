@@ -20,13 +20,9 @@ from bids_distclip.acquisition.prompt import prompt
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.anatomy import read_anatomies
 from bids_distclip.simulation.protocol import Protocol, draw_protocol
-from bids_distclip.simulation.signature import signature
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
-from bids_distclip.training.loop import run_loop
-from bids_distclip.training.mrclip import HELD_OUT
-
-#: Slices with a smaller share of head than this teach nothing.
-LEAST_HEAD = 0.04
+from bids_distclip.training.loop import run_task
+from bids_distclip.training.mrclip import HELD_OUT, flatten
 
 
 @dataclass(frozen=True)
@@ -62,13 +58,15 @@ class TowerTask(nn.Module):
         """Return the loss terms of S slices, each seen under P protocols."""
         rng, w = np.random.default_rng([79, step]), self.weights
         device = self.log_scale.device
-        images, shown, label, truth = _flatten(batch)
+        flat = flatten(batch)
+        # In the order of the labels, each once.
+        shown = list({id(protocol): protocol for protocol in flat.protocols}.values())
         known = [*shown, *(draw_protocol(rng, family=shown[i % len(shown)].family) for i in range(self.strangers))]
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 told = self.clip.encode_text([_whole(p) for p in known]).float()
-            seen = self.clip.encode_image(images.to(device, memory_format=torch.channels_last)).float()
-        label, truth = label.to(device), truth.to(device)
+            seen = self.clip.encode_image(flat.images.to(device, memory_format=torch.channels_last)).float()
+        label, truth = flat.label.to(device), flat.signature.to(device)
         logits = self.log_scale.clamp(max=4.0).exp() * seen @ told.T
         with torch.no_grad():
             hit = (logits.argmax(1) == label).float().mean()
@@ -83,22 +81,6 @@ class TowerTask(nn.Module):
 def _whole(protocol: Protocol) -> str:
     """Return the prompt of a protocol with nothing left out, plane unknown."""
     return prompt(replace(protocol.acquisition, suffix=protocol.family), plane='NONE')
-
-
-def _flatten(batch: Batch) -> tuple[Tensor, list[Protocol], Tensor, Tensor]:
-    """Return images ``(N, 1, H, W)``, the protocols in them, each image's number among these, signatures ``(N, L)``."""
-    kept = (batch.head.mean((1, 2)) > LEAST_HEAD).nonzero().flatten().tolist() or [0]
-    numbers: dict[int, int] = {}
-    shown: list[Protocol] = []
-    label, truth = [], []
-    for s in kept:
-        for p, protocol in enumerate(batch.protocols[s]):
-            if id(protocol) not in numbers:
-                numbers[id(protocol)] = len(shown)
-                shown.append(protocol)
-            label.append(numbers[id(protocol)])
-            truth.append(signature(protocol, scale=float(batch.scales[s, p])))
-    return batch.noisy[kept].flatten(0, 1)[:, None], shown, torch.tensor(label), torch.stack(truth)
 
 
 def train_tower(
@@ -139,15 +121,6 @@ def train_tower(
         'learning_rate': learning_rate,
         'losses': vars(task.weights),
     }
-    card['reached'] = run_loop(
-        task,
-        data,
-        task.losses,
-        folder=out,
-        steps=steps,
-        learning_rate=learning_rate,
-        minutes=minutes,
-        workers=workers,
-        card=card,
+    return run_task(
+        task, data, folder=out, card=card, steps=steps, learning_rate=learning_rate, minutes=minutes, workers=workers
     )
-    return card

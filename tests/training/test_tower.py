@@ -8,7 +8,8 @@ import torch
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
-from bids_distclip.training.tower import TowerTask, _flatten
+from bids_distclip.training.mrclip import flatten
+from bids_distclip.training.tower import TowerTask
 
 
 @pytest.fixture(scope='module')
@@ -18,12 +19,14 @@ def batch():
 
 
 def test_every_image_is_told_apart_by_the_protocol_that_made_it(batch):
-    images, shown, label, truth = _flatten(batch)
+    flat = flatten(batch)
     made = [p for row in batch.protocols for p in row]
-    assert images.shape == (6, 1, 128, 128)
-    assert len(truth) == 6
-    assert [shown[i] for i in label] == made
-    assert len(shown) == len({id(p) for p in made}) == 3
+    shown = list({id(p): p for p in made}.values())
+    assert flat.images.shape == (6, 1, 128, 128)
+    assert len(flat.signature) == 6
+    assert list(flat.protocols) == made
+    assert [shown[i] for i in flat.label] == made
+    assert len(shown) == 3
 
 
 def test_the_image_tower_learns_and_everything_else_stays(batch):
