@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 
@@ -13,7 +14,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         choices=('pairs', 'mrclip', 'realism', 'trust', 'uncertainty'),
         default='pairs',
-        help='contrast pairs by every engine (default); retrieval and order of numbers in MR-CLIP (needs --labels); '
+        help='contrast pairs by every engine (default); what MR-CLIP knows of acquisitions (needs --labels); '
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
         'beside planted failures; uncertainty beside the true error',
     )
@@ -24,6 +25,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         '--labels', type=Path, help='folder with label maps; the held-out heads among them are simulated'
     )
     parser.add_argument('--brains', type=Path, help='folder with real skull-stripped co-registered heads')
+    parser.add_argument('--bids', type=Path, help='mrclip: a BIDS dataset of real scans with sidecars')
+    parser.add_argument('--sidecars', type=Path, help='mrclip: a BIDS dataset of sidecars to find those among')
     parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate')
     parser.add_argument('--draws', type=int, default=1, help='how many sets of protocols to see each of them under')
     parser.add_argument('--weights', type=Path, help='folder with weights (default: the shipped ones)')
@@ -61,18 +64,29 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def _question_mrclip(args: argparse.Namespace) -> int:
-    from bids_distclip.benchmark.embedding import evaluate_mrclip, write_scores
-    from bids_distclip.errors import UsageError
+    from bids_distclip.benchmark.answers import write_answers
+    from bids_distclip.benchmark.mrclip import question, real_ranks
+    from bids_distclip.errors import NoInput, UsageError
+    from bids_distclip.networks.bank import BANK, load_bank
     from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip
     from bids_distclip.simulation.anatomy import read_anatomies
     from bids_distclip.training.mrclip import HELD_OUT
 
     if not args.labels:
         raise UsageError('MR-CLIP is questioned on simulated heads', cure='Give --labels.')
+    if bool(args.bids) != bool(args.sidecars):
+        raise UsageError('Real scans are looked for among real sidecars', cure='Give both --bids and --sidecars.')
     heads = [a for a in read_anatomies(args.labels) if a.name in HELD_OUT]
-    scores = evaluate_mrclip(load_clip((args.weights or DEFAULT) / CLIP).eval(), heads)
-    write_scores(scores, args.out / 'mrclip.tsv')
-    print('\n'.join(f'{name}  {value:.3f}' for name, value in scores.items()))
+    if not heads:
+        raise NoInput(f'None of the held-out heads ({", ".join(HELD_OUT)}) is here', file=args.labels)
+    folder = args.weights or DEFAULT
+    clip = load_clip(folder / CLIP).eval()
+    answers = []
+    asked = question(clip, load_bank(folder / BANK), heads, picture=args.out / 'mrclip.png')
+    for answer in itertools.chain(asked, real_ranks(clip, args.bids, args.sidecars) if args.bids else ()):
+        answers.append(answer)
+        write_answers(answers, args.out / 'mrclip.tsv')
+        print(answer)
     return 0
 
 

@@ -94,11 +94,11 @@ def _structure(case: Case, picture: np.ndarray) -> dict[str, float]:
 def _styles(trained: Trained, case: Case, *, picture: np.ndarray | None, target: Target) -> dict[str, Any]:
     source = case.source
     own = told_style(trained, source.acquisition, source.family)
-    seen = seen_style(trained, source)
+    seen = seen_style(trained.clip, source)
     shown = target.image
-    guide = seen_style(trained, shown) if shown else prompt_style(trained, target.acquisition, target.family)
+    guide = seen_style(trained.clip, shown) if shown else prompt_style(trained, target.acquisition, target.family)
     volume = source.volume.with_data((picture * source.scale).astype(np.float32)) if picture is not None else None
-    output = seen if volume is None else seen_style(trained, replace(source, volume=volume))
+    output = seen if volume is None else seen_style(trained.clip, replace(source, volume=volume))
     return describe_styles(trained.bank, pictures=(seen, output), told=(own, guide),
                            families=(str(source.family), target.family), pictured=shown is not None)
 

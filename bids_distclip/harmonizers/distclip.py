@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from bids_distclip.acquisition.prompt import prompt
+from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.volume.planes import axes_to_run, fuse
@@ -20,6 +20,7 @@ from bids_distclip.volume.prepared import Prepared
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bids_distclip.networks.mrclip import MRCLIP
     from bids_distclip.networks.weights import Trained
 
 #: Without these fields a prompt says too little of the source: its own picture does instead.
@@ -93,7 +94,7 @@ class DistClip:
             uncertainty[box] = (np.hypot(known['floor'], known['gain'] * spread) if known else spread) * head[box]
         trust = describe_styles(
             trained.bank,
-            pictures=(styles.seen, _seen(trained, out, brain, spacing)),
+            pictures=(styles.seen, _seen(trained.clip, out, brain, spacing)),
             told=(styles.told, styles.shown),
             families=(source.family or '', target.family),
             pictured=target.image is not None,
@@ -172,17 +173,17 @@ class _Styles:
 
 def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: bool) -> _Styles:
     """Return the styles of source and target, both from pictures or both from prompts where that can be."""
-    seen, own = seen_style(trained, source), told_style(trained, source.acquisition, source.family)
+    seen, own = seen_style(trained.clip, source), told_style(trained, source.acquisition, source.family)
     if target.image is not None:
         words = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
         theta = guide_style(trained, target.image, target.family)
-        shown = seen_style(trained, target.image)
+        shown = seen_style(trained.clip, target.image)
         return _Styles(guide_style(trained, source, source.family), theta, seen, own, shown, words)
     words = {
         'guidance': 'metadata',
-        'prompt': describe(target.acquisition, family=target.family),
+        'prompt': whole_prompt(target.acquisition, target.family),
         'source_guide': 'image' if own is None else 'metadata',
-        'source_prompt': '' if own is None else describe(source.acquisition, family=source.family),
+        'source_prompt': '' if own is None else whole_prompt(source.acquisition, source.family),
     }
     theta = prompt_style(trained, target.acquisition, target.family)
     return _Styles(guide_style(trained, source, source.family) if own is None else own, theta, seen, own, theta, words)
@@ -197,18 +198,18 @@ def guide_style(trained: Trained, picture: Prepared, family: str | None) -> Tens
 
     meter = trained.photometer
     if meter is None or family not in meter.families or not picture.brain.any():
-        return seen_style(trained, picture)
+        return seen_style(trained.clip, picture)
     affine = picture.volume.affine
     image, brain = _to_ras(picture.volume.data / picture.scale, affine), _to_ras(picture.brain, affine)
     theta = picture_style(meter, image, brain=brain, spacing=_ras_spacing(affine), family=family)
     return theta.to(next(trained.generator.parameters()).device)
 
 
-def seen_style(trained: Trained, picture: Prepared) -> Tensor:
+def seen_style(clip: MRCLIP, picture: Prepared) -> Tensor:
     """Return the style ``(1, 512)`` that the image tower sees in a prepared image."""
     affine = picture.volume.affine
     image, brain = _to_ras(picture.volume.data / picture.scale, affine), _to_ras(picture.brain, affine)
-    return _seen(trained, image, brain, _ras_spacing(affine))
+    return _seen(clip, image, brain, _ras_spacing(affine))
 
 
 def told_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor | None:
@@ -222,21 +223,14 @@ def prompt_style(trained: Trained, acquisition: Acquisition, family: str | None)
     """Return the style ``(1, 512)`` of the prompt of an acquisition, however little it says."""
     from bids_distclip.networks.inference import embed_prompt
 
-    return embed_prompt(trained.clip, describe(acquisition, family=family))
+    return embed_prompt(trained.clip, whole_prompt(acquisition, family))
 
 
-def _seen(trained: Trained, image: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...]) -> Tensor:
+def _seen(clip: MRCLIP, image: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...]) -> Tensor:
     """Return the style the image tower sees in a RAS volume ``(X, Y, Z)`` on its normalized scale."""
     from bids_distclip.networks.inference import embed_volume
 
-    return embed_volume(trained.clip, image, spacing=spacing, brain=brain)
-
-
-def describe(acquisition: Acquisition, *, family: str | None) -> str:
-    """Return the prompt of an acquisition whose contrast family is known from elsewhere, if need be."""
-    from dataclasses import replace
-
-    return prompt(replace(acquisition, suffix=family or acquisition.suffix), plane='NONE')
+    return embed_volume(clip, image, spacing=spacing, brain=brain)
 
 
 def _to_ras(data: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """MR-CLIP: one 512-d unit vector for the contrast of an image, or for the metadata that describe it.
 
 Two open_clip towers built from the JSON files in ``configs/``: a one-channel image tower and a text tower over
-prompts (:mod:`bids_distclip.acquisition.prompt`). After Avci et al., MR-CLIP and DIST-CLIP (arXiv 2512.07674).
+prompts (:mod:`bids_distclip.acquisition.prompt`), with a numeric branch beside it where the file has one. After Avci
+et al., MR-CLIP and DIST-CLIP (arXiv 2512.07674).
 """
 
 from __future__ import annotations
@@ -11,22 +12,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bids_distclip.acquisition.prompt import released_part, without_description
 from bids_distclip.networks.compat import open_clip
+from bids_distclip.networks.numbers import NumericBranch, describe_numbers
 
 CONFIGS = Path(__file__).parent / 'configs'
 
 #: Millimetres per pixel at which the image tower looks at a slice.
 PIXEL_MM = 1.5
 
+#: Most prompts that are embedded at a time.
+AT_ONCE = 128
+
 #: What the auxiliary heads predict from an embedding (training only; see ``training/mrclip.py``).
 AUXILIARY = 20
 
 
 class MRCLIP(nn.Module):
-    """The two towers and a linear head that reads physics off either embedding.
+    """The two towers, the numeric branch (None without), and a linear head that reads physics off what the towers see.
 
     Parameters
     ----------
@@ -47,6 +54,8 @@ class MRCLIP(nn.Module):
             1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
         )
         self.towers = towers
+        numbers = self.config.get('numbers_cfg')
+        self.numbers = NumericBranch(self.config['embed_dim'], **numbers) if numbers else None
         self.read_out = nn.Linear(self.config['embed_dim'], AUXILIARY)
         self._tokenizer: Any = None
 
@@ -61,7 +70,26 @@ class MRCLIP(nn.Module):
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Return ``(B, 512)`` unit vectors for prompts."""
+        if len(prompts) > AT_ONCE:
+            return torch.cat([self.encode_text(prompts[i : i + AT_ONCE]) for i in range(0, len(prompts), AT_ONCE)])
+        words = self.encode_words(prompts)
+        return words if self.numbers is None else self.add_numbers(words, describe_numbers(prompts))
+
+    def encode_words(self, prompts: Sequence[str]) -> Tensor:
+        """Return ``(B, 512)`` unit vectors of the text tower alone, which may know the released wording only."""
+        if self.config.get('prompt') == 'released':
+            prompts = [self._fitting(released_part(text)) for text in prompts]
         return F.normalize(self.towers.encode_text(self.tokenize(prompts)), dim=-1)
+
+    def add_numbers(self, words: Tensor, numbers: Tensor) -> Tensor:
+        """Return ``(B, 512)`` unit vectors of words with the described numbers ``(B, N, 2)`` of their prompts."""
+        assert self.numbers is not None
+        return F.normalize(words + self.numbers(words, numbers.to(words.device)), dim=-1)
+
+    def _fitting(self, text: str) -> str:
+        """Return a prompt, without its description where that would push numbers out of the context."""
+        end = int(self.tokenize([text])[0, -1])
+        return without_description(text) if end else text
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Return token ids ``(B, context)`` on the model's device; longer prompts are cut."""

@@ -19,6 +19,7 @@ from bids_distclip.networks.bank import BANK, Bank, load_bank
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.photometer import PHOTOMETER, Photometer, load_photometer
+from bids_distclip.networks.released import adopt
 
 #: Where the default weights are shipped.
 DEFAULT = Path(__file__).parent.parent / 'weights'
@@ -55,9 +56,14 @@ def save_weights(path: Path, model: torch.nn.Module, *, options: dict[str, Any],
 
 
 def load_clip(path: Path) -> MRCLIP:
-    """Load MR-CLIP towers written by :func:`save_weights`."""
-    options, state = _read(path)
+    """Load MR-CLIP towers written by :func:`save_weights`, or a user's own (:mod:`bids_distclip.networks.released`)."""
+    options, state = _read(path, bare=True)
+    if not options:
+        return adopt(state, file=path)
     model = MRCLIP(options['config'])
+    if not any(name.startswith('numbers.') for name in state):
+        # From before the numeric branch: an untrained one adds nothing.
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith('numbers.')}
     _fill(model, state, path)
     return model
 
@@ -116,12 +122,14 @@ def _calibration(folder: Path) -> dict[str, dict[str, float]]:
         raise BadData(what, file=path, cure='Fetch the weights again.') from error
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(path: Path, *, bare: bool = False) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return options and state of a file; where it may be ``bare`` options may be missing."""
     if not path.exists():
         raise NoInput('Weights are missing', file=path, cure='Give a folder that holds them, or reinstall.')
     try:
         with safe_open(path, framework='pt') as stream:
-            options = json.loads((stream.metadata() or {})['options'])
+            metadata = stream.metadata() or {}
+            options = json.loads(metadata['options']) if 'options' in metadata or not bare else {}
         return options, load_file(path)
     except (KeyError, ValueError, OSError) as error:
         raise BadData(f'Not a weights file of this package ({error})', file=path) from error

@@ -116,9 +116,9 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
 
     nominal_te, cycle, fa = uniform('TE'), uniform('TR'), uniform('FA')
     ti = uniform('TI') if 'TI' in row else None
-    spacing, echoes = uniform('echo_spacing'), int(uniform('echoes'))
+    spacing, echoes, train = uniform('echo_spacing'), int(uniform('echoes')), uniform('train')
     if row['family'] == 'FLAIR' and ti is not None and rng.random() < NULLED:
-        ti = signal.nulling_time(FLUID_T1, tr=cycle, inversion=0.97) * float(rng.normal(1, 0.03))
+        ti = signal.nulling_time(FLUID_T1, tr=cycle, train=train, inversion=0.97) * float(rng.normal(1, 0.03))
     center = ti
     if row['sequence'] == 'mprage' and ti is not None:
         if row.get('ti_until') == 'train':
@@ -143,7 +143,7 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
         flip_angle=fa,
         echo_spacing=spacing,
         echoes=echoes,
-        train=uniform('train'),
+        train=train,
         inversion=float(rng.uniform(0.92, 1.0)),
         mt_weight=float(mt),
         pedestal=float(rng.uniform(0.0, 0.08)) if row['sequence'] == 'ir_tse' and row['family'] == 'T1w' else None,

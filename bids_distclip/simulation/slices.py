@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.protocol import Protocol
 from bids_distclip.simulation.scanner import Effects, apply_effects, limit_resolution
@@ -87,6 +88,13 @@ def intensity_scales(head: Head, protocols: Sequence[Protocol], *, seed: int = 0
         signal = protocol.render(cache[field])
         scales.append(max(float(torch.quantile(signal, 0.995)), 1e-6))
     return scales
+
+
+def usual_scales(anatomies: Sequence[Anatomy], protocols: Sequence[Protocol]) -> list[float]:
+    """Return each protocol's intensity scale, the mean over three whole heads if there are so many."""
+    some = ([a for a in anatomies if a.whole_head] or list(anatomies))[:3]
+    found = [intensity_scales(Head(a, seed=i, deform_mm=2.0), protocols, seed=i) for i, a in enumerate(some)]
+    return [sum(scales) / len(scales) for scales in zip(*found, strict=True)]
 
 
 def render_slice(

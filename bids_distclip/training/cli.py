@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -10,8 +11,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip train`` to a parser; imports nothing heavy."""
     parser.add_argument(
         'what',
-        choices=('mrclip', 'tower', 'distclip', 'photometer'),
-        help='the style encoders, their image tower alone, the generator, or what finds styles of pictures',
+        choices=('mrclip', 'numbers', 'tower', 'distclip', 'photometer'),
+        help='the style encoders, their numeric branch or their image tower alone, the generator, or what finds styles '
+        'of pictures',
     )
     parser.add_argument(
         '--labels', type=Path, required=True, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)'
@@ -23,10 +25,10 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         '--steps',
         type=int,
         default=6000,
-        help='length of the learning-rate schedule; batches for the photometer (100 are enough)',
+        help='length of the learning-rate schedule (3000 for numbers); batches for the photometer (100 are enough)',
     )
     parser.add_argument('--minutes', type=float, default=float('inf'), help='stop and save after this time')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda; numbers and photometer need no more than cpu')
     parser.add_argument('--workers', type=int, default=1, help='processes that simulate; 0 simulates on the device')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads of the training process')
     parser.add_argument('--seed', type=int, default=0)
@@ -38,7 +40,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--clip',
         type=Path,
-        help='mrclip.safetensors whose styles the generator learns, or whose image tower is trained (default: shipped)',
+        help='mrclip.safetensors whose styles the generator learns, or of which a part is trained (default: shipped)',
     )
     parser.add_argument(
         '--init', type=Path, help='mrclip.safetensors or distclip.safetensors to start from (fine-tuning)'
@@ -79,8 +81,8 @@ def run_train(args: argparse.Namespace) -> int:
     }
     common.update({'slices': args.slices} if args.slices else {})
     common.update({'learning_rate': args.learning_rate} if args.learning_rate else {})
-    if args.what == 'photometer':
-        return _train_photometer(args)
+    if args.what in ('photometer', 'numbers'):
+        return {'photometer': _train_photometer, 'numbers': _train_numbers}[args.what](args)
     if args.what == 'mrclip':
         from bids_distclip.networks.weights import load_clip
         from bids_distclip.training.mrclip import train_mrclip
@@ -105,6 +107,7 @@ def run_train(args: argparse.Namespace) -> int:
 def _train_photometer(args: argparse.Namespace) -> int:
     from bids_distclip.networks.photometer import PHOTOMETER, TISSUES, save_photometer
     from bids_distclip.networks.weights import load_clip
+    from bids_distclip.training.export import refresh_card
     from bids_distclip.training.photometer import train_photometer
 
     made, explained = train_photometer(
@@ -115,10 +118,35 @@ def _train_photometer(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     save_photometer(args.out / PHOTOMETER, made)
-    print('Share of variance explained, slices not fitted to:  ' + '  '.join(TISSUES))
+    refresh_card(args.out)
+    _show_explained('slices not fitted to', TISSUES, explained)
+    return 0
+
+
+def _train_numbers(args: argparse.Namespace) -> int:
+    from bids_distclip.networks.bank import BANK, save_bank
+    from bids_distclip.networks.weights import CLIP, load_clip, save_weights
+    from bids_distclip.simulation.anatomy import read_anatomies
+    from bids_distclip.simulation.signature import TISSUES
+    from bids_distclip.training.export import known_acquisitions
+    from bids_distclip.training.mrclip import HELD_OUT
+    from bids_distclip.training.numbers import train_numbers
+
+    clip = load_clip(_trained_clip(args))
+    heads = [a for a in read_anatomies(args.labels) if a.name not in HELD_OUT]
+    explained = train_numbers(heads, clip=clip, steps=args.steps, seed=args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_weights(args.out / CLIP, clip, options={'config': clip.config_name})
+    save_bank(args.out / BANK, known_acquisitions(clip))
+    _show_explained('prompts not trained on', TISSUES, explained)
+    print('Styles have moved: train the generator and then the photometer anew.')
+    return 0
+
+
+def _show_explained(where: str, tissues: Sequence[str], explained: Mapping[str, Iterable[float]]) -> None:
+    print(f'Share of variance explained, {where}:  ' + '  '.join(tissues))
     for family, shares in explained.items():
         print(f'{family:8}  ' + '  '.join(f'{share:.2f}' for share in shares))
-    return 0
 
 
 def _trained_clip(args: argparse.Namespace) -> Path:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bids_distclip.acquisition.prompt import prompt
+from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.simulation.anatomy import read_anatomies
@@ -87,8 +87,10 @@ class DistClipTask(nn.Module):
         rows = [(p, plane) for row, plane in zip(batch.protocols, batch.planes, strict=True) for p in row]
         with torch.no_grad():
             prompts = [training_prompt(p.acquisition, rng, family=p.family, plane=plane) for p, plane in rows]
-            told = clip.encode_text(prompts)
-            whole = clip.encode_text([prompt(replace(p.acquisition, suffix=p.family), plane='NONE') for p, _ in rows])
+            told = clip.encode_text(prompts).reshape(slices, count, -1)
+            if self.guidance == 'text' and not self.tune_clip:
+                return told, told.new_zeros(())
+            whole = clip.encode_text([whole_prompt(p.acquisition, p.family) for p, _ in rows])
         with torch.set_grad_enabled(self.tune_clip):
             fitted = [
                 fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)
@@ -96,7 +98,7 @@ class DistClipTask(nn.Module):
             ]
             seen = clip.encode_image(torch.cat(fitted))
         read = (1 - F.cosine_similarity(seen.float(), whole.float())).mean()
-        seen, told = seen.reshape(slices, count, -1), told.reshape(slices, count, -1)
+        seen = seen.reshape(slices, count, -1)
         return torch.stack(
             [torch.stack([self._guide(batch, s, p, seen, told, rng) for p in range(count)]) for s in range(slices)]
         ), read

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bids_distclip import __version__
-from bids_distclip.acquisition.prompt import prompt
+from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.acquisition.record import FAMILIES
 from bids_distclip.errors import NoInput
 from bids_distclip.networks.bank import BANK, Bank, make_bank, save_bank
@@ -79,12 +78,20 @@ def known_acquisitions(clip: MRCLIP, *, per_family: int = 160, seed: int = 77) -
     prompts = []
     for number, family in enumerate(families):
         known = draw_protocol(rng, family=family).acquisition
-        whole = prompt(replace(known, suffix=family), plane='NONE')
+        whole = whole_prompt(known, family)
         part = training_prompt(known, rng, family=family, plane='NONE')
         prompts.append(part if number // len(FAMILIES) % 2 else whole)
     with torch.inference_mode():
-        theta = torch.cat([clip.encode_text(prompts[i : i + 64]) for i in range(0, len(prompts), 64)])
+        theta = clip.encode_text(prompts)
     return make_bank(theta, families)
+
+
+def refresh_card(folder: Path) -> None:
+    """Write the digest of the weights in a folder anew into their card, if there is one."""
+    path = folder / CARD
+    if path.exists():
+        card = json.loads(path.read_text(encoding='utf-8')) | {'sha256': weights_sha256(folder)}
+        path.write_text(json.dumps(card, indent=2) + '\n', encoding='utf-8')
 
 
 def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping[str, int]) -> Path:

@@ -28,12 +28,17 @@ HELD_OUT = ('training_seg_14', 'training_seg_15', 'training_seg_16', 'brain5_lab
 
 
 class MRCLIPTask(nn.Module):
-    """The model with its learnable temperature; calling it on a batch gives the losses."""
+    """The model with its learnable temperature; calling ``losses`` on a batch gives the terms.
+
+    The numeric branch stays as it is: it has a training of its own, after this one.
+    """
 
     def __init__(self, config: str, init: MRCLIP | None = None) -> None:
         super().__init__()
         assert LENGTH == AUXILIARY
         self.clip = MRCLIP(config) if init is None else init.requires_grad_(True).train()
+        if self.clip.numbers is not None:
+            self.clip.numbers.requires_grad_(False)
         self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
@@ -47,7 +52,7 @@ class MRCLIPTask(nn.Module):
         device = self.log_scale.device
         images, truth, label = (t.to(device) for t in (flat.images, flat.signature, flat.label))
         with torch.autocast(device.type, torch.bfloat16):
-            seen, told = self.clip.encode_image(images).float(), self.clip.encode_text(prompts).float()
+            seen, told = self.clip.encode_image(images).float(), self.clip.encode_words(prompts).float()
         logits = self.log_scale.clamp(max=4.6).exp() * seen @ told.T
         positive = (label[:, None] == label[None, :]).float()
         contrast = _many_positives(logits, positive) + _many_positives(logits.T, positive)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bids_distclip.acquisition.prompt import prompt
+from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.acquisition.record import FAMILIES
 from bids_distclip.errors import BadData
 from bids_distclip.networks.memory import keep_freed_memory
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.photometer import FEATURES, SIDE, TISSUES, Photometer, describe_slices
 from bids_distclip.simulation.anatomy import Anatomy, read_anatomies
-from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.protocol import Protocol, draw_protocol
 from bids_distclip.simulation.signature import TISSUES as SIGNED
 from bids_distclip.simulation.signature import signature
-from bids_distclip.simulation.slices import intensity_scales
+from bids_distclip.simulation.slices import usual_scales
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.mrclip import HELD_OUT
 
@@ -107,16 +105,13 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _acquisitions(
-    anatomies: Sequence[Anatomy], clip: MRCLIP, family: str, *, count: int, seed: int, heads: int = 3
+    anatomies: Sequence[Anatomy], clip: MRCLIP, family: str, *, count: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Return brightness ``(N, T)``, its scale the mean over some heads, and styles ``(N, 512)`` of N acquisitions."""
     rng = np.random.default_rng([seed, 5, FAMILIES.index(family)])
     protocols = [draw_protocol(rng, family=family) for _ in range(count)]
-    some = ([a for a in anatomies if a.whole_head] or list(anatomies))[:heads]
-    scales = np.mean(
-        [intensity_scales(Head(a, seed=i, deform_mm=2.0), protocols, seed=i) for i, a in enumerate(some)], axis=0
-    )
-    words = [prompt(replace(p.acquisition, suffix=family), plane='NONE') for p in protocols]
+    scales = usual_scales(anatomies, protocols)
+    words = [whole_prompt(p.acquisition, family) for p in protocols]
     with torch.inference_mode():
-        theta = torch.cat([clip.encode_text(words[i : i + 60]) for i in range(0, count, 60)])
-    return torch.stack([_brightness(p, float(s)) for p, s in zip(protocols, scales, strict=True)]), theta.float()
+        theta = clip.encode_text(words)
+    return torch.stack([_brightness(p, s) for p, s in zip(protocols, scales, strict=True)]), theta.float()

@@ -7,7 +7,7 @@ to render keep their places, and pictures are taught to find them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bids_distclip.acquisition.prompt import prompt
+from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.anatomy import read_anatomies
-from bids_distclip.simulation.protocol import Protocol, draw_protocol
+from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_task
 from bids_distclip.training.mrclip import HELD_OUT, flatten
@@ -64,7 +64,7 @@ class TowerTask(nn.Module):
         known = [*shown, *(draw_protocol(rng, family=shown[i % len(shown)].family) for i in range(self.strangers))]
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                told = self.clip.encode_text([_whole(p) for p in known]).float()
+                told = self.clip.encode_text([whole_prompt(p.acquisition, p.family) for p in known]).float()
             seen = self.clip.encode_image(flat.images.to(device, memory_format=torch.channels_last)).float()
         label, truth = flat.label.to(device), flat.signature.to(device)
         logits = self.log_scale.clamp(max=4.0).exp() * seen @ told.T
@@ -76,11 +76,6 @@ class TowerTask(nn.Module):
             'read': w.read * F.smooth_l1_loss(self.clip.read_out(seen), truth, beta=0.1),
             '_top1': hit,
         }
-
-
-def _whole(protocol: Protocol) -> str:
-    """Return the prompt of a protocol with nothing left out, plane unknown."""
-    return prompt(replace(protocol.acquisition, suffix=protocol.family), plane='NONE')
 
 
 def train_tower(

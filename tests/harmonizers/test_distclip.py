@@ -120,11 +120,11 @@ def test_a_picture_guides_by_photometry_where_the_weights_can_and_by_the_image_t
     picture = prepared()
     bare, shipped = load_trained(weights), load_trained()
     assert bare.photometer is None
-    torch.testing.assert_close(guide_style(bare, picture, 'T1w'), seen_style(bare, picture))
+    torch.testing.assert_close(guide_style(bare, picture, 'T1w'), seen_style(bare.clip, picture))
     by_light = guide_style(shipped, picture, 'T1w')
-    assert not torch.allclose(by_light, seen_style(shipped, picture))
+    assert not torch.allclose(by_light, seen_style(shipped.clip, picture))
     for family in (None, 'angio'):
-        torch.testing.assert_close(guide_style(shipped, picture, family), seen_style(shipped, picture))
+        torch.testing.assert_close(guide_style(shipped, picture, family), seen_style(shipped.clip, picture))
 
 
 def test_how_a_picture_lies_in_its_array_and_how_bright_it_is_stored_change_no_style():

@@ -95,19 +95,23 @@ def derivative(tmp_path_factory, head):
 
 
 @pytest.fixture(scope='session')
-def browser():
-    """A headless Chromium, or a skip that says what is missing."""
+def start_chromium():
+    """A function that starts a headless Chromium with some flags, or a skip that says what is missing."""
     api = pytest.importorskip('playwright.sync_api', reason='the Python package playwright is not installed')
     found = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
     if not found:
         pytest.skip('no Chromium on the PATH (Debian: apt-get install chromium)')
+    usual = ['--headless', '--no-sandbox', '--disable-background-networking']
     with api.sync_playwright() as play:
-        chromium = play.chromium.launch(
-            executable_path=found,
-            args=['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking'],
-        )
-        yield chromium
-        chromium.close()
+        yield lambda *flags: play.chromium.launch(executable_path=found, args=[*usual, *flags])
+
+
+@pytest.fixture(scope='session')
+def browser(start_chromium):
+    """A headless Chromium."""
+    chromium = start_chromium('--disable-gpu')
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture

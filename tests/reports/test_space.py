@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import time
 from importlib.util import find_spec
 
@@ -24,25 +23,23 @@ PATIENCE = 240
 
 
 @pytest.fixture
-def launch():
+def launch(start_chromium):
     """Return a function that starts Chromium with some flags and opens a page that notes trouble and requests."""
-    api = pytest.importorskip('playwright.sync_api', reason='the Python package playwright is not installed')
-    found = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    if not found:
-        pytest.skip('no Chromium on the PATH (Debian: apt-get install chromium)')
-    with api.sync_playwright() as play:
-        def start(*flags: str):
-            args = ['--headless', '--no-sandbox', '--disable-background-networking', *flags]
-            chromium = play.chromium.launch(executable_path=found, args=args)
-            page = chromium.new_page(viewport={'width': 800, 'height': 700})
-            page.set_default_timeout(PATIENCE * 1000)
-            page.trouble, page.asked = [], []
-            page.on('console', lambda message: page.trouble.append(message.text))
-            page.on('pageerror', lambda error: page.trouble.append(str(error)))
-            page.on('request', lambda request: page.asked.append(request.url))
-            return page
+    started = []
 
-        yield start
+    def start(*flags: str):
+        started.append(start_chromium(*flags))
+        page = started[-1].new_page(viewport={'width': 800, 'height': 700})
+        page.set_default_timeout(PATIENCE * 1000)
+        page.trouble, page.asked = [], []
+        page.on('console', lambda message: page.trouble.append(message.text))
+        page.on('pageerror', lambda error: page.trouble.append(str(error)))
+        page.on('request', lambda request: page.asked.append(request.url))
+        return page
+
+    yield start
+    for chromium in started:
+        chromium.close()
 
 
 def opened(page, path):

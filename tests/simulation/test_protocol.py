@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bids_distclip.simulation.protocol import draw_protocol
+from bids_distclip.simulation.signal import Tissue
+from bids_distclip.simulation.tissue import tissue_table
+
+
+def brightness(protocol, *names: str) -> list[float]:
+    table = tissue_table(protocol.field_strength)
+    rows = [table.index(name) for name in names]
+    maps = (torch.as_tensor(getattr(table, n)[rows], dtype=torch.float32) for n in ('t1', 't2', 't2star', 'pd', 'mt'))
+    return protocol.render(Tissue(*maps)).tolist()
+
+
+@pytest.mark.parametrize(
+    ('scanner', 'cycle', 'inversion'),
+    [
+        # Pairs of TR and TI in the sidecars of ON-Harmony (ds004712, CC0), one per vendor and model.
+        ('siemens-flair3d-3t', 5.0, 1.8),
+        ('philips-flair3d-3t', 5.0, 1.65),
+        ('ge-flair3d-3t', 5.0, 1.6),
+        ('ge-flair3d-3t', 6.3, 1.84),
+        ('ge-flair2d-3t', 12.0, 2.71),
+    ],
+)
+def test_inversion_times_that_vendors_choose_are_drawn_and_darken_fluid(scanner, cycle, inversion):
+    rng = np.random.default_rng(0)
+    drawn = [draw_protocol(rng, family='FLAIR', scanner=scanner) for _ in range(800)]
+    # About the vendor's cycle; the row may end there.
+    alike = [p for p in drawn if abs(p.repetition - cycle) < 0.06 * cycle]
+    times = np.array([p.inversion_time for p in alike])
+    assert len(alike) > 20
+    assert np.quantile(times, 0.03) < inversion < np.quantile(times, 0.97)
+    near = [p for p in alike if abs(p.inversion_time - inversion) < 0.03 * inversion]
+    dark = [fluid / gray for fluid, gray in (brightness(p, 'csf', 'cortical_gray') for p in near)]
+    # On real scans fluid has a fifth of gray matter's signal.
+    assert np.median(dark) < 0.2
+
+
+def test_what_is_drawn_depends_on_the_seed_alone():
+    first, again = (draw_protocol(np.random.default_rng(7)) for _ in range(2))
+    assert first == again
+    assert first != draw_protocol(np.random.default_rng(8))
