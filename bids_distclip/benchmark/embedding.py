@@ -78,11 +78,11 @@ def _look(clip: MRCLIP, head: Head, protocols: Sequence[Protocol], rng: np.rando
 
 
 def embed_protocols(clip: MRCLIP, protocols: Sequence[Protocol]) -> Tensor:
-    """Return unit vectors ``(P, 512)`` of the prompts of protocols, nothing left out, plane unknown."""
+    """Return unit vectors ``(P, 512)`` of the words of protocols, nothing left out, plane unknown."""
     return embed_prompts(clip, [whole_prompt(p.acquisition, p.family) for p in protocols])
 
 
 def embed_prompts(clip: MRCLIP, prompts: Sequence[str]) -> Tensor:
-    """Return unit vectors ``(P, 512)`` of prompts."""
+    """Return unit vectors ``(P, 512)`` of the words of prompts, which pictures can be compared with."""
     with torch.inference_mode():
-        return clip.encode_text(prompts)
+        return clip.encode_words(prompts)

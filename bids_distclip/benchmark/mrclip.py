@@ -62,7 +62,7 @@ def question(
     yield from retrieval(first, told, parts(protocols))
     yield from _with_less(clip, first, protocols)
     yield from probes(seen.theta, [protocols[i] for i in seen.protocol], groups=seen.protocol, of='pictures')
-    yield from probes(told, protocols, groups=np.arange(count), of='prompts')
+    yield from probes(told, protocols, groups=np.arange(count), of='words')
     yield from triples(seen, [p.family for p in protocols])
     for name, (value, number) in number_order(clip, protocols[:60]).items():
         yield Answer('order of a number in the embedding of prompts (rank correlation)', name, value, 0.0, number)

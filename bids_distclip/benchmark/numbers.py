@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from scipy import stats
 
 from bids_distclip.acquisition.family import infer_family
@@ -46,7 +47,8 @@ def number_order(clip: MRCLIP, protocols: Sequence[Protocol], *, steps: int = 9)
             for side in ([i for i in kept if i >= steps], [i for i in kept if i <= steps]):
                 if len(side) < 5 or steps not in side:
                     continue
-                told = embed_prompts(clip, [whole_prompt(moved[i], protocol.family) for i in side])
+                with torch.inference_mode():
+                    told = clip.encode_text([whole_prompt(moved[i], protocol.family) for i in side])
                 far = 1 - (told @ told[side.index(steps)]).numpy()
                 moves = np.ptp(far) > 1e-6
                 ranks = stats.spearmanr([abs(i - steps) for i in side], far).statistic if moves else 0.0

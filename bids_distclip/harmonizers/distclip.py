@@ -159,8 +159,8 @@ class DistClip:
 @dataclass(frozen=True)
 class _Styles:
     """θ ``(1, 512)`` of source and target as the generator gets them; what MR-CLIP makes of the source's picture
-    (``seen``), of its metadata (``told``, None where they say too little) and of the target's picture or prompt
-    (``shown``); and where they come from, in words.
+    (``seen``), of the words of its metadata (``told``, None where they say too little) and of the target's picture or
+    words (``shown``); and where they come from, in words.
     """
 
     source: Tensor
@@ -174,11 +174,12 @@ class _Styles:
 def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: bool) -> _Styles:
     """Return the styles of source and target, both from pictures or both from prompts where that can be."""
     seen, own = seen_style(trained.clip, source), told_style(trained, source.acquisition, source.family)
+    told = None if own is None else word_style(trained, source.acquisition, source.family)
     if target.image is not None:
         words = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
         theta = guide_style(trained, target.image, target.family)
         shown = seen_style(trained.clip, target.image)
-        return _Styles(guide_style(trained, source, source.family), theta, seen, own, shown, words)
+        return _Styles(guide_style(trained, source, source.family), theta, seen, told, shown, words)
     words = {
         'guidance': 'metadata',
         'prompt': whole_prompt(target.acquisition, target.family),
@@ -186,7 +187,8 @@ def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: b
         'source_prompt': '' if own is None else whole_prompt(source.acquisition, source.family),
     }
     theta = prompt_style(trained, target.acquisition, target.family)
-    return _Styles(guide_style(trained, source, source.family) if own is None else own, theta, seen, own, theta, words)
+    shown = word_style(trained, target.acquisition, target.family)
+    return _Styles(guide_style(trained, source, source.family) if own is None else own, theta, seen, told, shown, words)
 
 
 def guide_style(trained: Trained, picture: Prepared, family: str | None) -> Tensor:
@@ -224,6 +226,13 @@ def prompt_style(trained: Trained, acquisition: Acquisition, family: str | None)
     from bids_distclip.networks.inference import embed_prompt
 
     return embed_prompt(trained.clip, whole_prompt(acquisition, family))
+
+
+def word_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor:
+    """Return the words ``(1, 512)`` of the prompt of an acquisition, which pictures can be compared with."""
+    from bids_distclip.networks.inference import embed_words
+
+    return embed_words(trained.clip, whole_prompt(acquisition, family))
 
 
 def _seen(clip: MRCLIP, image: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...]) -> Tensor:

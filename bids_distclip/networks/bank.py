@@ -1,4 +1,8 @@
-"""Known acquisitions in the space of MR-CLIP: how far a style lies from all that was trained on, and where on a map."""
+"""Known acquisitions in the space of MR-CLIP: how far a picture or a prompt lies from them, and where on a map.
+
+Pictures were taught to lie where the *words* of their prompts lie. So the words are compared here, without what the
+numeric branch adds for the renderer.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ NEAREST, VOTERS = 3, 15
 
 @dataclass(frozen=True)
 class Bank:
-    """Styles of acquisitions like those of training: ``theta`` ``(N, 512)``, unit vectors, and their ``families``.
+    """Words of acquisitions like those of training: ``theta`` ``(N, 512)``, unit vectors, and their ``families``.
 
     ``axes`` ``(2, 512)`` are the first principal components about ``centre`` ``(512,)``: the two sides of the map.
     """
@@ -93,8 +97,8 @@ def describe_styles(
 ) -> dict[str, Any]:
     """Return what the styles of one harmonization say of its trustworthiness, JSON-ready.
 
-    ``pictures`` are the styles seen in source and output, ``told`` those of the source's metadata (if any) and of the
-    target that guided (``pictured`` says that this is a picture); all ``(1, 512)``. ``families`` are the contrast
+    ``pictures`` are what is seen in source and output, ``told`` the words of the source's metadata (if any) and of the
+    target that guided (or what is seen of it, if it is ``pictured``); all ``(1, 512)``. ``families`` are the contrast
     families of source and target.
     """
     source, output = pictures

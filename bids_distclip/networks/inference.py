@@ -46,6 +46,12 @@ def embed_prompt(clip: MRCLIP, prompt: str) -> Tensor:
         return clip.encode_text([prompt])
 
 
+def embed_words(clip: MRCLIP, prompt: str) -> Tensor:
+    """Return the unit vector ``(1, 512)`` of a prompt's words: what the image tower has learnt to see of it."""
+    with torch.inference_mode():
+        return clip.encode_words([prompt])
+
+
 def picture_style(
     meter: Photometer,
     volume: np.ndarray,

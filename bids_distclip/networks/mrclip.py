@@ -69,14 +69,14 @@ class MRCLIP(nn.Module):
         return F.normalize(self.towers.visual(images.clamp(0, 2) - 0.5), dim=-1)
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """Return ``(B, 512)`` unit vectors for prompts."""
-        if len(prompts) > AT_ONCE:
-            return torch.cat([self.encode_text(prompts[i : i + AT_ONCE]) for i in range(0, len(prompts), AT_ONCE)])
+        """Return ``(B, 512)`` unit vectors for prompts: styles to render, the words' vector with what numbers add."""
         words = self.encode_words(prompts)
         return words if self.numbers is None else self.add_numbers(words, describe_numbers(prompts))
 
     def encode_words(self, prompts: Sequence[str]) -> Tensor:
-        """Return ``(B, 512)`` unit vectors of the text tower alone, which may know the released wording only."""
+        """Return ``(B, 512)`` unit vectors of the text tower alone, to compare with what the image tower sees."""
+        if len(prompts) > AT_ONCE:
+            return torch.cat([self.encode_words(prompts[i : i + AT_ONCE]) for i in range(0, len(prompts), AT_ONCE)])
         if self.config.get('prompt') == 'released':
             prompts = [self._fitting(released_part(text)) for text in prompts]
         return F.normalize(self.towers.encode_text(self.tokenize(prompts)), dim=-1)

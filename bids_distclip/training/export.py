@@ -72,7 +72,7 @@ def export_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
 
 
 def known_acquisitions(clip: MRCLIP, *, per_family: int = 160, seed: int = 77) -> Bank:
-    """Return the styles of protocols drawn as in training: every other one whole, the others with fields dropped."""
+    """Return the words of protocols drawn as in training: every other one whole, the others with fields dropped."""
     rng = np.random.default_rng(seed)
     families = [family for _ in range(per_family) for family in FAMILIES]
     prompts = []
@@ -82,8 +82,8 @@ def known_acquisitions(clip: MRCLIP, *, per_family: int = 160, seed: int = 77) -
         part = training_prompt(known, rng, family=family, plane='NONE')
         prompts.append(part if number // len(FAMILIES) % 2 else whole)
     with torch.inference_mode():
-        theta = clip.encode_text(prompts)
-    return make_bank(theta, families)
+        words = clip.encode_words(prompts)
+    return make_bank(words, families)
 
 
 def refresh_card(folder: Path) -> None:

@@ -143,7 +143,7 @@ def tell_protocols(clip: MRCLIP, anatomies: Sequence[Anatomy], *, count: int, se
     truth = [signature(p, scale=s) for p, s in zip(drawn, usual_scales(anatomies, drawn), strict=True)]
     prompts = [text for p in drawn for text in _prompts(p, rng)]
     with torch.inference_mode():
-        words = torch.cat([clip.encode_words(prompts[i : i + 128]) for i in range(0, len(prompts), 128)])
+        words = clip.encode_words(prompts)
     return Told(
         words.clone(),
         describe_numbers(prompts),

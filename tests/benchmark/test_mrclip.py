@@ -40,6 +40,8 @@ class Ruler:
         angles = torch.tensor([v * 7919 % 1 if self.scrambled else np.log(v) / 5 for v in values])
         return torch.stack([angles.cos(), angles.sin()], 1).float()
 
+    encode_words = encode_text
+
 
 @pytest.fixture(scope='module')
 def protocols():
