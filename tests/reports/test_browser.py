@@ -96,6 +96,20 @@ def test_at_the_width_of_400_percent_zoom_nothing_runs_off_the_page(opened):
     assert opened.evaluate('document.documentElement.scrollWidth') <= 350
 
 
+@pytest.mark.parametrize('width', [980, 1100, 1400])
+def test_what_is_said_of_the_target_stays_readable_beside_the_pictures(browser, study, width):
+    bids, out, record = study
+    told = {'manufacturer': 'Siemens', 'model': 'MAGNETOM Prisma Fit', 'echo_time': 0.00241, 'repetition_time': 1.8}
+    record['target']['acquisition'] = {name: {'value': value} for name, value in told.items()}
+    page = browser.new_page(viewport={'width': width, 'height': 800})
+    page.goto(build_page(out, '01', [record], bids_dir=bids).as_uri())
+    values = page.locator('[data-pane=target] dd:visible')
+    assert values.count() >= len(told)
+    # Not broken letter by letter.
+    assert min(value.bounding_box()['width'] for value in values.all()) > 60
+    page.close()
+
+
 def test_a_planted_script_does_not_run(browser, tmp_path):
     evil = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
     path = build_page(tmp_path, '01', [{'status': 'failed', 'source': {'path': evil}, 'reason': evil}])
