@@ -15,7 +15,7 @@ from bids_distclip.acquisition.record import VALUE_FIELDS, Acquisition
 from bids_distclip.benchmark.cases import Case
 from bids_distclip.benchmark.failures import FAILURES, WRONG
 from bids_distclip.harmonizers.base import Target
-from bids_distclip.harmonizers.distclip import DistClip, seen_style, told_style, word_style
+from bids_distclip.harmonizers.distclip import DistClip, seen_style, tells_enough, word_style
 from bids_distclip.networks.bank import describe_styles
 from bids_distclip.networks.weights import Trained, load_trained
 from bids_distclip.quality.guard import compare_structure
@@ -93,8 +93,8 @@ def _structure(case: Case, picture: np.ndarray) -> dict[str, float]:
 
 def _styles(trained: Trained, case: Case, *, picture: np.ndarray | None, target: Target) -> dict[str, Any]:
     source = case.source
-    told = told_style(trained, source.acquisition, source.family) is not None
-    own = word_style(trained, source.acquisition, source.family) if told else None
+    known = source.acquisition
+    own = word_style(trained, known, source.family) if tells_enough(known) else None
     seen = seen_style(trained.clip, source)
     shown = target.image
     guide = seen_style(trained.clip, shown) if shown else word_style(trained, target.acquisition, target.family)

@@ -216,9 +216,12 @@ def seen_style(clip: MRCLIP, picture: Prepared) -> Tensor:
 
 def told_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor | None:
     """Return the style ``(1, 512)`` of an acquisition; None where its metadata say too little (:data:`NEEDED`)."""
-    if any(getattr(acquisition, name) is None for name in NEEDED):
-        return None
-    return prompt_style(trained, acquisition, family)
+    return prompt_style(trained, acquisition, family) if tells_enough(acquisition) else None
+
+
+def tells_enough(acquisition: Acquisition) -> bool:
+    """Tell whether metadata say enough (:data:`NEEDED`) to be the guide."""
+    return all(getattr(acquisition, name) is not None for name in NEEDED)
 
 
 def prompt_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor:

@@ -81,7 +81,7 @@ class DistClipTask(nn.Module):
     def _styles(self, batch: Batch, rng: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return θ ``(S, 2, 512)``: of the prompt, or of an image with that protocol, preferably of another head.
 
-        Second comes the image tower's own loss: how far image and full prompt are apart.
+        Second comes the image tower's own loss: how far image and the words of the full prompt are apart.
         """
         clip, (slices, count) = self.clip, batch.noisy.shape[:2]
         rows = [(p, plane) for row, plane in zip(batch.protocols, batch.planes, strict=True) for p in row]
@@ -90,7 +90,7 @@ class DistClipTask(nn.Module):
             told = clip.encode_text(prompts).reshape(slices, count, -1)
             if self.guidance == 'text' and not self.tune_clip:
                 return told, told.new_zeros(())
-            whole = clip.encode_text([whole_prompt(p.acquisition, p.family) for p, _ in rows])
+            whole = clip.encode_words([whole_prompt(p.acquisition, p.family) for p, _ in rows])
         with torch.set_grad_enabled(self.tune_clip):
             fitted = [
                 fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)

@@ -64,7 +64,7 @@ class TowerTask(nn.Module):
         known = [*shown, *(draw_protocol(rng, family=shown[i % len(shown)].family) for i in range(self.strangers))]
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                told = self.clip.encode_text([whole_prompt(p.acquisition, p.family) for p in known]).float()
+                told = self.clip.encode_words([whole_prompt(p.acquisition, p.family) for p in known]).float()
             seen = self.clip.encode_image(flat.images.to(device, memory_format=torch.channels_last)).float()
         label, truth = flat.label.to(device), flat.signature.to(device)
         logits = self.log_scale.clamp(max=4.0).exp() * seen @ told.T

@@ -47,3 +47,14 @@ def test_the_image_tower_learns_and_everything_else_stays(batch):
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert moved
     assert all(name.startswith('towers.visual.') for name in moved)
+
+
+def test_pictures_are_taught_the_words_without_what_numbers_add(batch):
+    torch.manual_seed(0)
+    clip = MRCLIP()
+    task = TowerTask(clip, strangers=2).eval()
+    with torch.no_grad():
+        before = float(task.losses(batch, 0)['near'])
+        for parameter in clip.numbers.layers[-1].parameters():
+            torch.nn.init.normal_(parameter)
+        assert float(task.losses(batch, 0)['near']) == before
