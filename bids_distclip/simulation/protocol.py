@@ -21,6 +21,12 @@ from bids_distclip.simulation.signal import Tissue
 #: (2D: TR 9 s, TI 2.5 s; 3D: TR 5 s, TI 1.8 s); the others draw both freely.
 NULLED = 0.85
 
+#: Flip angles up to this many degrees are of the excitation, larger ones of the refocusing pulses.
+EXCITATION = 95.0
+
+#: Mean refocusing angle over a slice's profile, as a share of the nominal one.
+PROFILE = (0.75, 0.95)
+
 #: T1 of cerebrospinal fluid in seconds that those pairs of times imply.
 FLUID_T1 = 4.45
 
@@ -31,8 +37,9 @@ class Protocol:
 
     Times in seconds, ``flip_angle`` in degrees, ``field_strength`` in tesla. ``repetition`` is what the physics
     uses (for MPRAGE the inversion cycle), ``echo`` the effective echo time, ``inversion_time`` ends at the centre of
-    k-space; ``sidecar`` is what the vendor's converter would have written, in that vendor's dialect: GE's prepared
-    SPGR counts its inversion time up to the first excitation of the train.
+    k-space; ``refocusing`` is the mean angle over a slice's profile; ``sidecar`` is what the vendor's converter would
+    have written, in that vendor's dialect: GE's prepared SPGR counts its inversion time up to the first excitation of
+    the train.
     """
 
     scanner: str
@@ -47,6 +54,7 @@ class Protocol:
     echoes: int
     train: float
     inversion: float
+    refocusing: float
     mt_weight: float
     pedestal: float | None
     sidecar: Mapping[str, Any]
@@ -58,6 +66,9 @@ class Protocol:
 
     def render(self, tissue: Tissue, *, b1: Tensor | float = 1.0) -> Tensor:
         """Return the noise-free magnitude signal of parameter maps, in the maps' shape."""
+        return self._relaxed(tissue, b1) * signal.flow_left(tissue, te=self.echo)
+
+    def _relaxed(self, tissue: Tissue, b1: Tensor | float) -> Tensor:
         if self.sequence == 'mprage':
             return signal.mprage(
                 tissue,
@@ -78,7 +89,13 @@ class Protocol:
             return signal.spin_echo(tissue, tr=self.repetition, te=self.echo, mt_weight=self.mt_weight)
         if self.sequence == 'tse':
             return signal.fast_spin_echo(
-                tissue, tr=self.repetition, te=self.echo, train=self.train, mt_weight=self.mt_weight
+                tissue,
+                tr=self.repetition,
+                te=self.echo,
+                train=self.train,
+                refocusing=self.refocusing,
+                b1=b1,
+                mt_weight=self.mt_weight,
             )
         return signal.inversion_recovery(
             tissue,
@@ -87,6 +104,8 @@ class Protocol:
             ti=self.inversion_time or 0.0,
             train=self.train,
             inversion=self.inversion,
+            refocusing=self.refocusing,
+            b1=b1,
             mt_weight=self.mt_weight,
             pedestal=self.pedestal,
         )
@@ -131,7 +150,8 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
     )
     written_tr = spacing if row['tr_meaning'] == 'readout' and row['sequence'] == 'mprage' else cycle
     sidecar = _sidecar(row, rng, te=nominal_te, tr=written_tr, ti=ti, fa=fa)
-    mt = rng.uniform(0.3, 1.0) if row['MRAcquisitionType'] == '2D' else rng.uniform(0.0, 0.4)
+    mt = rng.uniform(0.0, 1.0) if row['MRAcquisitionType'] == '2D' else rng.uniform(0.0, 0.4)
+    refocusing = _refocusing(row, rng, written=fa)
     return Protocol(
         scanner=row['name'],
         family=row['family'],
@@ -145,10 +165,23 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
         echoes=echoes,
         train=train,
         inversion=float(rng.uniform(0.92, 1.0)),
+        refocusing=refocusing,
         mt_weight=float(mt),
         pedestal=float(rng.uniform(0.0, 0.08)) if row['sequence'] == 'ir_tse' and row['family'] == 'T1w' else None,
         sidecar=sidecar,
     )
+
+
+def _refocusing(row: Mapping[str, Any], rng: np.random.Generator, *, written: float) -> float:
+    """Return the mean refocusing angle in degrees.
+
+    Echo times of 3D trains of varying angle are given as what a train of 180 degrees would show. Where the sidecar
+    holds the excitation's angle (90) the other is unknown. Slice profiles take a part of it.
+    """
+    if row['MRAcquisitionType'] != '2D':
+        return 180.0
+    nominal = written if written > EXCITATION else rng.uniform(110, 180)
+    return float(nominal * rng.uniform(*PROFILE))
 
 
 def _sidecar(

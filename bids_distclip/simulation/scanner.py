@@ -1,7 +1,9 @@
-"""What a scanner does to the ideal image: coil shading, finite resolution, noise, ghosts, vendor filters."""
+"""What a scanner does to the ideal image: coil shading, finite resolution, noise, motion, ghosts, vendor filters."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +13,21 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Move:
+    """The head lies elsewhere for the lines of k-space from ``line`` outwards (-1…1, the edges of k-space, never the
+    middle): shifted by ``shift`` pixels (rows, columns) and turned by ``angle`` degrees."""
+
+    line: float
+    shift: tuple[float, float]
+    angle: float
+
+
+@dataclass(frozen=True)
 class Effects:
     """Strengths for one image. ``noise`` is relative to the intensity scale, ``bias`` the log-amplitude of shading,
     ``keep`` the fraction of k-space along each in-plane axis, ``window`` how soft its edge is (0 sharp, 1 Hann),
-    ``sharpen`` the weight of an unsharp mask, ``ghost`` the weight of a half-field-of-view ghost, ``shift`` its phase.
+    ``sharpen`` the weight of an unsharp mask, ``ghost`` the weight of a half-field-of-view ghost. The magnitude is the
+    root of the summed squares of ``coils`` receivers; ``moves`` is what the head did during the scan.
     """
 
     noise: float
@@ -24,6 +37,8 @@ class Effects:
     sharpen: float
     ghost: float
     seed: int
+    coils: int = 1
+    moves: tuple[Move, ...] = ()
 
 
 def draw_resolution(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
@@ -37,6 +52,7 @@ def draw_effects(
 ) -> Effects:
     """Draw the strengths for one image; ``resolution`` is shared by images that should be equally sharp."""
     keep, window = resolution
+    moves = tuple(_draw_move(rng, strength) for _ in range(int(rng.integers(1, 4)))) if rng.random() < 0.15 else ()
     return Effects(
         noise=strength * float(rng.choice([rng.uniform(0.003, 0.02), rng.uniform(0.02, 0.05)], p=[0.7, 0.3])),
         bias=strength * float(rng.uniform(0.0, 0.12)),
@@ -45,7 +61,14 @@ def draw_effects(
         sharpen=strength * float(rng.choice([0.0, rng.uniform(0.0, 0.4)])),
         ghost=strength * float(rng.choice([0.0, rng.uniform(0.0, 0.03)], p=[0.8, 0.2])),
         seed=int(rng.integers(2**31)),
+        coils=int(rng.choice([1, rng.integers(2, 9)], p=[0.7, 0.3])),
+        moves=moves,
     )
+
+
+def _draw_move(rng: np.random.Generator, strength: float) -> Move:
+    rows, columns, angle = strength * rng.normal(0, 1, 3)
+    return Move(float(rng.uniform(0.15, 0.9) * rng.choice([-1, 1])), (float(rows), float(columns)), float(angle))
 
 
 def limit_resolution(image: Tensor, *, keep: tuple[float, float], window: float) -> Tensor:
@@ -60,10 +83,10 @@ def limit_resolution(image: Tensor, *, keep: tuple[float, float], window: float)
 
 
 def apply_effects(image: Tensor, effects: Effects, *, noise_scale: float = 1.0) -> Tensor:
-    """Return the image ``(H, W)`` as this scanner would have written it: magnitude, Rician noise, shading, filters.
+    """Return the image ``(H, W)`` as this scanner would have written it: magnitude, noise, motion, shading, filters.
 
     The resolution limit is applied by :func:`limit_resolution` before, because source and target share it.
-    Rician statistics: Gudbjartsson and Patz 1995.
+    Noise is Rician with one coil (Gudbjartsson and Patz 1995), else non-central chi (Constantinides 1997).
     """
     generator = torch.Generator(device='cpu').manual_seed(effects.seed)
 
@@ -75,10 +98,41 @@ def apply_effects(image: Tensor, effects: Effects, *, noise_scale: float = 1.0) 
         image = image * torch.exp(effects.bias * field)
     if effects.ghost > 0:
         image = image + effects.ghost * torch.roll(image, image.shape[-1] // 2, dims=-1)
+    image = move_head(image, effects.moves)
     sigma = effects.noise * noise_scale
-    real = image + sigma * normal(*image.shape)
-    magnitude = torch.sqrt(real**2 + (sigma * normal(*image.shape)) ** 2)
+    squares = (image + sigma * normal(*image.shape)) ** 2
+    for _ in range(2 * effects.coils - 1):
+        squares = squares + (sigma * normal(*image.shape)) ** 2
+    magnitude = torch.sqrt(squares)
     if effects.sharpen > 0:
         blurred = F.avg_pool2d(F.pad(magnitude[None, None], (1, 1, 1, 1), mode='replicate'), 3, stride=1)[0, 0]
         magnitude = (magnitude + effects.sharpen * (magnitude - blurred)).clamp(min=0)
     return magnitude
+
+
+def move_head(image: Tensor, moves: Sequence[Move]) -> Tensor:
+    """Return the magnitude of ``(H, W)`` whose outer rows of k-space were taken after the head had moved.
+
+    The middle of k-space stays, so the picture stays where it was and shows ringing and ghosts along the rows.
+    """
+    if not moves:
+        return image
+    spectrum = torch.fft.fft2(image)
+    line = torch.fft.fftfreq(image.shape[0], device=image.device)[:, None] * 2
+    for move in moves:
+        after = line * math.copysign(1, move.line) >= abs(move.line)
+        spectrum = torch.where(after, torch.fft.fft2(_moved(image, move)), spectrum)
+    return torch.fft.ifft2(spectrum).abs()
+
+
+def _moved(image: Tensor, move: Move) -> Tensor:
+    turn, (height, width) = math.radians(move.angle), image.shape
+    matrix = torch.tensor(
+        [
+            [math.cos(turn), -math.sin(turn) * height / width, -2 * move.shift[1] / width],
+            [math.sin(turn) * width / height, math.cos(turn), -2 * move.shift[0] / height],
+        ],
+        device=image.device,
+    )
+    grid = F.affine_grid(matrix[None], [1, 1, height, width], align_corners=False)
+    return F.grid_sample(image[None, None], grid, mode='bicubic', align_corners=False)[0, 0]

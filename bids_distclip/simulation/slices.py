@@ -20,6 +20,9 @@ from bids_distclip.simulation.tissue import tissue_table
 #: Names of the planes by the RAS axis they are perpendicular to.
 PLANES = ('sagittal', 'coronal', 'axial')
 
+#: Sulci up to twice as many pixels wide stay in a skull-stripped picture.
+CLOSING = 7
+
 #: Standardization of the physical maps: (mean, sd) of log T1/s, log T2/s, and PD.
 PHYSICAL = ((0.10, 0.60), (-2.40, 0.80), (0.60, 0.30))
 
@@ -83,8 +86,7 @@ def intensity_scales(head: Head, protocols: Sequence[Protocol], *, seed: int = 0
         field = protocol.field_strength
         if field not in cache:
             sampled = head.at(points, field_strength=field)
-            keep = sampled.brain > 0.5
-            cache[field] = Tissue(*(getattr(sampled.tissue, n)[keep] for n in ('t1', 't2', 't2star', 'pd', 'mt')))
+            cache[field] = sampled.tissue[sampled.brain > 0.5]
         signal = protocol.render(cache[field])
         scales.append(max(float(torch.quantile(signal, 0.995)), 1e-6))
     return scales
@@ -168,10 +170,10 @@ def _transmit_field(points: Tensor, *, spread: float, seed: int) -> Tensor | flo
 
 
 def _strip_mask(sampled, pool, margin: float) -> Tensor:
-    names = tissue_table(3.0).names
-    fluid = torch.tensor([names.index(n) for n in ('csf', 'subarachnoid')], device=sampled.label.device)
-    core = pool(sampled.brain * (~torch.isin(sampled.label, fluid)).float())
-    reach = max(1, round(margin))
-    closed = F.max_pool2d((core > 0.3).float()[None, None], 2 * reach + 7, stride=1, padding=reach + 3)
-    closed = -F.max_pool2d(-closed, 7, stride=1, padding=3)
+    """Return what a skull-stripping program keeps: brain and ventricles, sulci closed, and a margin of pixels."""
+    outside = tissue_table(3.0).index('subarachnoid')
+    core = pool(sampled.brain * (sampled.label != outside).float())
+    reach = CLOSING + max(1, round(margin))
+    closed = F.max_pool2d((core > 0.3).float()[None, None], 2 * reach + 1, stride=1, padding=reach)
+    closed = -F.max_pool2d(-closed, 2 * CLOSING + 1, stride=1, padding=CLOSING)
     return closed[0, 0] * (pool(sampled.brain) > 0.5)

@@ -105,6 +105,7 @@ class SliceStream(Dataset):
             deform_mm=float(rng.uniform(1.0, 4.0)),
             texture_scale=float(rng.uniform(0.3, 2.2)) if options.texture else 0.0,
             lesion_kinds=kinds,
+            ventricles_mm=float(rng.uniform(-1.0, 5.0)) if rng.random() < 0.4 else 0.0,
             device=self.device,
         )
         protocols = _draw_protocols(rng, options, pool)

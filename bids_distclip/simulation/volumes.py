@@ -36,10 +36,12 @@ def simulate_volumes(
     noisy: bool = True,
     strip: float | None = None,
     effect_strength: float = 1.0,
+    every: int = 1,
 ) -> list[SimulatedVolume]:
     """Image a head under each protocol on one RAS grid of ``size`` voxels, axial slices ``spacing[2]`` thick.
 
-    The in-plane spacing must be square. Every protocol has its own shading, which is the same for all its slices.
+    Of these, every ``every``-th slice is imaged, from the middle of the first so many on. The in-plane spacing must be
+    square. Every protocol has its own shading, which is the same for all its slices.
     """
     if abs(spacing[0] - spacing[1]) > 1e-6:
         raise ValueError('in-plane voxels must be square')
@@ -48,7 +50,8 @@ def simulate_volumes(
     resolution = ((1.0, 1.0), 0.4)
     strengths = [draw_effects(rng, resolution=resolution, strength=effect_strength) for _ in protocols]
     made = []
-    for index in range(size[2]):
+    chosen = range(every // 2, size[2], every)
+    for index in chosen:
         offset = (index - (size[2] - 1) / 2) * spacing[2]
         geometry = SliceGeometry(axis=2, offset=offset, pixel=spacing[0], thickness=spacing[2], size=size[:2])
         effects = [_per_slice(e, index) if noisy else None for e in strengths]
@@ -66,13 +69,15 @@ def simulate_volumes(
         )
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(size, spacing, strict=False)]
+    affine[2, 3] += chosen[0] * spacing[2]
+    affine[2, 2] *= every
     brain, lesion = (torch.stack([getattr(m, n) for m in made], -1).numpy() for n in ('brain', 'lesion'))
     volumes = []
     for p, strength in enumerate(strengths):
         image = torch.stack([m.noisy[p] for m in made], -1).numpy()
         truth = torch.stack([m.clean[p] for m in made], -1).numpy()
         if noisy:
-            image = image * _shading(size, amplitude=strength.bias, seed=strength.seed)
+            image = image * _shading(size, amplitude=strength.bias, seed=strength.seed)[..., chosen]
         volumes.append(SimulatedVolume(image.astype(np.float32), truth, brain, lesion, affine))
     return volumes
 

@@ -11,8 +11,9 @@ from bids_distclip.simulation.phantom import phantom, phantom_labels
 from bids_distclip.simulation.protocol import draw_protocol, scanner_rows
 from bids_distclip.simulation.scanner import draw_effects, limit_resolution
 from bids_distclip.simulation.signature import LENGTH, signature
-from bids_distclip.simulation.slices import SliceGeometry, render_slice
+from bids_distclip.simulation.slices import SliceGeometry, render_slice, slice_points
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
+from bids_distclip.simulation.tissue import tissue_table
 
 
 @pytest.fixture(scope='module')
@@ -58,6 +59,81 @@ def test_noise_is_rician_where_there_is_no_signal():
     effects = Effects(noise=0.05, bias=0.0, keep=(1.0, 1.0), window=0.0, sharpen=0.0, ghost=0.0, seed=4)
     air = apply_effects(torch.zeros(200, 200), effects)
     assert air.mean().item() == pytest.approx(0.05 * np.sqrt(np.pi / 2), rel=0.03)
+
+
+def test_noise_of_several_coils_is_non_central_chi_where_there_is_no_signal():
+    from bids_distclip.simulation.scanner import Effects, apply_effects
+
+    quiet = {'bias': 0.0, 'keep': (1.0, 1.0), 'window': 0.0, 'sharpen': 0.0, 'ghost': 0.0}
+    air = apply_effects(torch.zeros(200, 200), Effects(noise=0.05, seed=4, coils=4, **quiet))
+    # The mean of chi with 2n degrees of freedom: sqrt(2) gamma(n + 1/2) / gamma(n).
+    assert air.mean().item() == pytest.approx(0.05 * np.sqrt(2) * 11.6317 / 6, rel=0.01)
+
+
+def test_a_head_that_moves_late_leaves_ghosts_but_stays_in_place():
+    from bids_distclip.simulation.scanner import Move, move_head
+
+    image = torch.zeros(96, 96)
+    image[30:60, 20:70] = 1.0
+    moved = move_head(image, (Move(0.3, (2.0, -1.0), 2.0),))
+    rows = torch.arange(96.0)[:, None]
+    middle = ((rows * moved).sum() / moved.sum()).item()
+    assert middle == pytest.approx(44.5, abs=1.0)
+    assert moved[:25].abs().mean() > 10 * 1e-4
+    assert torch.equal(move_head(image, ()), image)
+    turned = move_head(image, (Move(-0.3, (0.0, 0.0), 0.0),))
+    assert torch.allclose(turned, image, atol=1e-4)
+
+
+def test_a_shift_of_all_outer_lines_moves_edges_by_that_many_pixels():
+    from bids_distclip.simulation.scanner import Move, _moved
+
+    image = torch.zeros(64, 80)
+    image[20, 30] = 1.0
+    shifted = _moved(image, Move(0.5, (3.0, -4.0), 0.0))
+    assert divmod(int(shifted.argmax()), 80) == (23, 26)
+    quarter = _moved(image, Move(0.5, (0.0, 0.0), 180.0))
+    assert divmod(int(quarter.argmax()), 80) == (43, 49)
+
+
+def fluid_by_height(anatomy, millimetres: float) -> dict[int, torch.Tensor]:
+    """Where the ventricles are in axial slices from 24 mm below to 24 mm above the brain's centre."""
+    head = Head(anatomy, seed=5, deform_mm=0.0, ventricles_mm=millimetres)
+    found = {}
+    for offset in range(-24, 25, 4):
+        points = slice_points(SliceGeometry(axis=2, offset=offset, size=(160, 192)), oversample=1).reshape(-1, 3)
+        label = head.at(points, field_strength=3.0).label.reshape(160, 192)
+        found[offset] = label == tissue_table(3.0).index('csf')
+    return found
+
+
+def test_ventricles_grow_and_shrink(anatomy):
+    volumes = [sum(int(f.sum()) for f in fluid_by_height(anatomy, mm).values()) for mm in (-1.5, 0.0, 3.0, 6.0)]
+    assert volumes == sorted(volumes)
+    assert volumes[0] < 0.9 * volumes[1]
+    assert volumes[3] > 1.5 * volumes[1]
+
+
+def test_the_skull_stays_where_it_is_when_ventricles_grow(anatomy):
+    geometry = SliceGeometry(axis=2, offset=0.0, size=(160, 192))
+    protocol = draw_protocol(np.random.default_rng(1), family='T2w')
+    small, large = (
+        render_slice(
+            Head(anatomy, seed=5, deform_mm=0.0, ventricles_mm=mm), [protocol], geometry, effects=[None], scales=[0.3]
+        )
+        for mm in (0.0, 6.0)
+    )
+    assert torch.equal(small.head, large.head)
+
+
+def test_skull_stripping_leaves_no_hole_in_large_ventricles(anatomy):
+    offset, fluid = max(fluid_by_height(anatomy, 8.0).items(), key=lambda item: int(item[1].sum()))
+    geometry = SliceGeometry(axis=2, offset=offset, size=(160, 192))
+    protocol = draw_protocol(np.random.default_rng(1), family='T2w')
+    head = Head(anatomy, seed=5, deform_mm=0.0, ventricles_mm=8.0)
+    made = render_slice(head, [protocol], geometry, effects=[None], scales=[0.3], strip=0.5, oversample=1)
+    assert fluid.sum() > 500
+    assert (made.brain[fluid] > 0.5).float().mean() > 0.99
 
 
 def test_a_resolution_limit_keeps_the_mean_and_removes_detail():
