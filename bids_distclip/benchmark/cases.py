@@ -102,18 +102,28 @@ def as_prepared(
 
 
 def simulated_cases(
-    anatomies: Sequence[Anatomy], *, seed: int = 9_000, size: tuple[int, int, int] = (160, 192, 144), draws: int = 1
+    anatomies: Sequence[Anatomy],
+    *,
+    seed: int = 9_000,
+    size: tuple[int, int, int] = (160, 192, 144),
+    draws: int = 1,
+    every: int = 1,
 ) -> Iterator[Case]:
-    """Yield every pair on every held-out head, ``draws`` times, protocols drawn anew; the guide is the next head."""
+    """Yield every pair on every held-out head, ``draws`` times, protocols drawn anew; the guide is the next head.
+
+    Of the ``size`` every ``every``-th axial slice is simulated.
+    """
     for draw in range(draws):
         for index, anatomy in enumerate(anatomies):
             other = anatomies[(index + 1) % len(anatomies)]
-            for case in _simulated_head((anatomy, other), [seed, index, *([draw] if draw else [])], size=size):
+            for case in _simulated_head(
+                (anatomy, other), [seed, index, *([draw] if draw else [])], size=size, every=every
+            ):
                 yield replace(case, draw=draw)
 
 
 def _simulated_head(
-    anatomies: tuple[Anatomy, Anatomy], number: Sequence[int], *, size: tuple[int, int, int]
+    anatomies: tuple[Anatomy, Anatomy], number: Sequence[int], *, size: tuple[int, int, int], every: int
 ) -> Iterator[Case]:
     """Yield every pair on the first anatomy, guided by the second; ``number`` is what all chance follows from."""
     rng = np.random.default_rng(number)
@@ -122,8 +132,8 @@ def _simulated_head(
     first = {f: draw_protocol(rng, family=f) for f in families}
     second = {f: draw_protocol(rng, family=f) for f in families}
     protocols = [*first.values(), *second.values()]
-    own = _head_volumes(anatomies[0], protocols, seed=seed, size=size)
-    other = _head_volumes(anatomies[1], protocols, seed=seed + 500, size=size)
+    own = _head_volumes(anatomies[0], protocols, seed=seed, size=size, every=every)
+    other = _head_volumes(anatomies[1], protocols, seed=seed + 500, size=size, every=every)
     scans = {(f, i): own[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
     guides = {(f, i): other[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
     name = anatomies[0].name
@@ -134,10 +144,10 @@ def _simulated_head(
 
 
 def _head_volumes(
-    anatomy: Anatomy, protocols: Sequence[Protocol], *, seed: int, size: tuple[int, int, int]
+    anatomy: Anatomy, protocols: Sequence[Protocol], *, seed: int, size: tuple[int, int, int], every: int
 ) -> list[SimulatedVolume]:
     head = Head(anatomy, seed=seed, deform_mm=2.0, lesion_kinds=('ms',))
-    return simulate_volumes(head, protocols, size=size, seed=seed, strip=2.0, effect_strength=0.5)
+    return simulate_volumes(head, protocols, size=size, seed=seed, strip=2.0, effect_strength=0.5, every=every)
 
 
 def _simulated(name: str, source: tuple, target: tuple, *, own: bool = False) -> Case:

@@ -12,9 +12,10 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'what',
         nargs='?',
-        choices=('pairs', 'mrclip', 'realism', 'trust', 'uncertainty'),
+        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty'),
         default='pairs',
-        help='contrast pairs by every engine (default); what MR-CLIP knows of acquisitions (needs --labels); '
+        help='contrast pairs by every engine (default); what is left of the scanners on heads that traveled; '
+        'what MR-CLIP knows of acquisitions (needs --labels); '
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
         'beside planted failures; uncertainty beside the true error',
     )
@@ -42,24 +43,40 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
     if args.what != 'pairs':
         return {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust,
-                'uncertainty': _measure_uncertainty}[args.what](args)
-    from bids_distclip.benchmark.cases import thinned
+                'uncertainty': _measure_uncertainty, 'travelers': _send_travelers}[args.what](args)
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
     from bids_distclip.errors import UsageError
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to evaluate on', cure='Give --labels, --brains or both.')
-    cases = (thinned(case, args.every) for case in _cases(args))
     pictures = args.out / 'pictures'
     rows = run_cases(
-        cases,
+        _cases(args),
         _engines(args),
         on_result=lambda case, name, made: draw_case(case, name, made, pictures),
         table=args.out / 'benchmark.tsv',
     )
     (args.out / 'benchmark.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
+    return 0
+
+
+def _send_travelers(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.travelers import COLUMNS, send, travelers
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.errors import UsageError
+
+    if not args.labels:
+        raise UsageError('Traveling heads are simulated', cure='Give --labels.')
+    engines, rows = _engines(args), []
+    pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR'
+    for family in (p.split('-')[0].strip() for p in pairs.split(',')):
+        people = travelers(_held_out(args), family, heads=args.heads * args.draws, every=args.every)
+        rows += send(people, engines)
+        write_rows(rows, args.out / 'travelers.tsv', columns=COLUMNS)
+    for row in rows:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
     return 0
 
 
@@ -105,7 +122,6 @@ def _compare_with_real(args: argparse.Namespace) -> int:
 
 
 def _measure_trust(args: argparse.Namespace) -> int:
-    from bids_distclip.benchmark.cases import thinned
     from bids_distclip.benchmark.trust import COLUMNS, measure, separation, write_rows
     from bids_distclip.errors import UsageError
     from bids_distclip.harmonizers.distclip import DistClip
@@ -114,7 +130,7 @@ def _measure_trust(args: argparse.Namespace) -> int:
         raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
     engine = DistClip(weights=args.weights, device=args.device, precision=args.precision, planes=args.planes)
     rows = []
-    for row in measure(engine, (thinned(case, args.every) for case in _cases(args))):
+    for row in measure(engine, _cases(args)):
         rows.append(row)
         write_rows(rows, args.out / 'trust.tsv', columns=COLUMNS)
     found = separation([row for row in rows if row['data'] == 'simulated'])
@@ -157,15 +173,19 @@ def _cases(args: argparse.Namespace):
 
 
 def _all_cases(args: argparse.Namespace):
-    from bids_distclip.benchmark.cases import real_cases, simulated_cases
+    from bids_distclip.benchmark.cases import real_cases, simulated_cases, thinned
+
+    if args.brains:
+        yield from (thinned(case, args.every) for case in real_cases(args.brains))
+    if args.labels:
+        yield from simulated_cases(_held_out(args), draws=args.draws, every=args.every)
+
+
+def _held_out(args: argparse.Namespace):
     from bids_distclip.simulation.anatomy import read_anatomies
     from bids_distclip.training.mrclip import HELD_OUT
 
-    if args.brains:
-        yield from real_cases(args.brains)
-    if args.labels:
-        held_out = [a for a in read_anatomies(args.labels) if a.name in HELD_OUT and a.whole_head]
-        yield from simulated_cases(held_out[: args.heads], draws=args.draws)
+    return [a for a in read_anatomies(args.labels) if a.name in HELD_OUT and a.whole_head][: args.heads]
 
 
 def _engines(args: argparse.Namespace) -> dict:

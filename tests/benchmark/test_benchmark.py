@@ -64,6 +64,14 @@ def test_the_guide_is_another_head_with_the_targets_protocol(cases):
     assert not np.array_equal(guide.volume.data, case.truth)
 
 
+def test_simulating_every_other_slice_gives_those_slices():
+    heads = [phantom(seed=1), phantom(seed=2)]
+    whole, some = (next(simulated_cases(heads, size=(64, 72, 12), every=n)) for n in (1, 4))
+    np.testing.assert_allclose(some.source.volume.data, whole.source.volume.data[..., 2::4], rtol=1e-5)
+    np.testing.assert_array_equal(some.lesion, whole.lesion[..., 2::4])
+    np.testing.assert_allclose(some.source.volume.affine @ [0, 0, 1, 1], whole.source.volume.affine @ [0, 0, 6, 1])
+
+
 def test_a_thinned_case_keeps_scales_and_lies_in_place(cases):
     case = cases[4]
     thin = thinned(case, 4)
