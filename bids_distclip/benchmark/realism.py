@@ -13,6 +13,7 @@ from bids_distclip.benchmark.cases import read_real
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.protocol import draw_protocol
+from bids_distclip.simulation.scanner import draw_resolution
 from bids_distclip.simulation.volumes import simulate_volumes
 
 FAMILIES = ('T1w', 'T2w', 'FLAIR')
@@ -86,7 +87,9 @@ def simulated_heads(
         rng = np.random.default_rng([seed, index])
         protocols = [draw_protocol(rng, family=f) for f in FAMILIES]
         head = Head(anatomy, seed=seed + index, deform_mm=2.0, texture_scale=float(rng.uniform(0.3, 2.2)))
-        volumes = simulate_volumes(head, protocols, size=size, seed=seed + index, strip=2.0)
+        volumes = simulate_volumes(
+            head, protocols, size=size, seed=seed + index, strip=2.0, resolution=draw_resolution(rng)
+        )
         images = {f: v.image for f, v in zip(FAMILIES, volumes, strict=True)}
         yield anatomy.name, measure(images, volumes[0].brain > 0.5)
 

@@ -37,17 +37,19 @@ def simulate_volumes(
     strip: float | None = None,
     effect_strength: float = 1.0,
     every: int = 1,
+    resolution: tuple[tuple[float, float], float] = ((1.0, 1.0), 0.4),
 ) -> list[SimulatedVolume]:
     """Image a head under each protocol on one RAS grid of ``size`` voxels, axial slices ``spacing[2]`` thick.
 
     Of these, every ``every``-th slice is imaged, from the middle of the first so many on. The in-plane spacing must be
-    square. Every protocol has its own shading, which is the same for all its slices.
+    square. All images are as sharp as ``resolution`` lets them
+    (:func:`bids_distclip.simulation.scanner.limit_resolution`). Every protocol has its own shading, which is the same
+    for all its slices.
     """
     if abs(spacing[0] - spacing[1]) > 1e-6:
         raise ValueError('in-plane voxels must be square')
     rng = np.random.default_rng(seed)
     scales = intensity_scales(head, protocols, seed=seed)
-    resolution = ((1.0, 1.0), 0.4)
     strengths = [draw_effects(rng, resolution=resolution, strength=effect_strength) for _ in protocols]
     made = []
     chosen = range(every // 2, size[2], every)
