@@ -128,7 +128,9 @@ def _measure_trust(args: argparse.Namespace) -> int:
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
-    engine = DistClip(weights=args.weights, device=args.device, precision=args.precision, planes=args.planes)
+    engine = DistClip(
+        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
+    )
     rows = []
     for row in measure(engine, _cases(args)):
         rows.append(row)
@@ -195,7 +197,8 @@ def _engines(args: argparse.Namespace) -> dict:
     for name in (n.strip() for n in args.engines.split(',')):
         if name == 'distclip':
             engine = get_harmonizer(
-                name, weights=args.weights, device=args.device, precision=args.precision, planes=args.planes
+                name, weights=args.weights, device=args.device, precision=args.precision, planes=args.planes,
+                uncertainty=False,
             )
             engines |= {'distclip, image': (engine, 'image'), 'distclip, metadata': (engine, 'metadata')}
         else:

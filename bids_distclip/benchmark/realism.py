@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_distclip.benchmark.cases import read_real
+from bids_distclip.quality.metrics import noise_level
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.protocol import draw_protocol
@@ -48,17 +49,10 @@ def measure(images: Mapping[str, np.ndarray], brain: np.ndarray) -> dict[tuple[s
         level = float(np.median(image[white]))
         for name, place in places.items():
             found[family, name] = float(np.median(image[place])) / level if place.sum() > 200 else float('nan')
-        found[family, 'contrast_to_noise'] = abs(1 - found[family, 'gray']) * level / max(_noise(image, deep), 1e-6)
+        noise = noise_level(image, mask=deep)
+        found[family, 'contrast_to_noise'] = abs(1 - found[family, 'gray']) * level / max(noise, 1e-6)
         found[family, 'spectral_slope'] = _spectral_slope(image, brain)
     return found
-
-
-def _noise(image: np.ndarray, place: np.ndarray) -> float:
-    """Return the standard deviation of white noise; a difference to six neighbours' mean has √(7/6) of it."""
-    kernel = ndimage.generate_binary_structure(3, 1).astype(float) / 6
-    kernel[1, 1, 1] = 0
-    rough = (image - ndimage.convolve(image.astype(np.float64), kernel))[place]
-    return float(1.4826 * np.median(np.abs(rough - np.median(rough))) / np.sqrt(7 / 6)) if rough.size else float('nan')
 
 
 def _spectral_slope(image: np.ndarray, brain: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""How the spread over planes goes with the true error on simulated heads, and the calibration that follows."""
+"""How what an uncertainty is made of goes with the true error on simulated heads, and the calibration that follows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scipy import optimize, stats
 
 from bids_distclip.benchmark.cases import Case
 from bids_distclip.harmonizers.distclip import DistClip
+from bids_distclip.networks.weights import TERMS
 
 #: Share of errors that a calibrated uncertainty is to cover, as one standard deviation of a normal distribution does.
 COVERED = 0.683
@@ -21,65 +22,79 @@ _SAMPLE = 40_000
 
 @dataclass(frozen=True)
 class Errors:
-    """Spread over planes and absolute error at some voxels of the brain of one result, on normalized scales."""
+    """What the uncertainty is made of (``terms``, by name), and the absolute error, at some voxels of the brain of one
+    result, on normalized scales."""
 
     head: str
     pair: str
     mode: str
     guide: str
-    spread: np.ndarray
+    terms: Mapping[str, np.ndarray]
     error: np.ndarray
 
 
 def gather_errors(engine: DistClip, cases: Iterable[Case], *, seed: int = 0) -> Iterator[Errors]:
-    """Yield spread and error of every case that has something to do; the engine's own calibration is taken out.
+    """Yield terms and error of every case that has something to do; no calibration enters.
 
     The source's noise is in the result and not in the truth, so it is part of the error.
     """
-    raw = DistClip(weights=engine.weights, device=engine.device, precision=engine.precision, calibrate=False)
     for index, case in enumerate(c for c in cases if not c.nothing_to_do):
         chosen = np.random.default_rng([seed, index]).permutation(np.flatnonzero(case.source.brain))[:_SAMPLE]
         for target, guide in ((case.metadata_target, 'metadata'), (case.image_target, 'image')):
             mode = 'residual' if case.source_family == case.target_family else 'synthesis'
-            answer = raw.harmonize(case.source, target, synthesize=mode == 'synthesis')
-            if answer.uncertainty is None:
-                continue
-            spread = answer.uncertainty.ravel()[chosen] / target.scale
+            answer, terms = engine.explain(case.source, target, synthesize=mode == 'synthesis')
             error = np.abs(answer.data.ravel()[chosen] / target.scale - case.truth.ravel()[chosen])
-            yield Errors(case.head, case.pair, mode, guide, spread, error)
+            yield Errors(case.head, case.pair, mode, guide, {n: t.ravel()[chosen] for n, t in terms.items()}, error)
 
 
-def calibrate(found: Sequence[Errors], *, bins: int = 20) -> dict[str, float]:
-    """Return ``floor`` and ``gain``: uncertainty = √(floor² + (gain · spread)²) covers :data:`COVERED` of the errors.
+def calibrate(found: Sequence[Errors], *, bins: int = 6) -> dict[str, float]:
+    """Return the weights of :data:`bids_distclip.networks.weights.TERMS` with which an uncertainty covers
+    :data:`COVERED` of the errors.
 
-    Fitted by non-negative least squares to the squared quantiles of the error in bins of the spread.
+    Fitted by non-negative least squares to the squared quantiles of the error in bins of the terms, per result.
     """
-    spread, error = (np.concatenate([getattr(f, name) for f in found]) for name in ('spread', 'error'))
-    edges = np.quantile(spread, np.linspace(0, 1, bins + 1))
-    where = np.clip(np.searchsorted(edges, spread, side='right') - 1, 0, bins - 1)
-    filled = [b for b in range(bins) if (where == b).sum() > 50]
-    wanted = np.array([np.quantile(error[where == b], COVERED) ** 2 for b in filled])
-    given = np.array([[1.0, np.mean(spread[where == b] ** 2)] for b in filled])
-    weight = 1 / np.maximum(wanted, 1e-8)
-    answer, _ = optimize.nnls(given * weight[:, None], wanted * weight)
-    return {'floor': round(float(np.sqrt(answer[0])), 5), 'gain': round(float(np.sqrt(answer[1])), 4)}
+    rows: list[list[float]] = []
+    wanted: list[float] = []
+    for one in found:
+        where = np.zeros(len(one.error), dtype=int)
+        for term in one.terms.values():
+            edges = np.unique(np.quantile(term, np.linspace(0, 1, bins + 1)[1:-1]))
+            where = where * bins + np.searchsorted(edges, term, side='right')
+        for group in np.unique(where):
+            here = where == group
+            if here.sum() > 100:
+                wanted.append(float(np.quantile(one.error[here], COVERED) ** 2))
+                rows.append([1.0, *(float(np.mean(one.terms[n][here] ** 2)) if n in one.terms else 0.0
+                                    for n in TERMS[1:])])
+    goal = np.array(wanted)
+    weight = 1 / np.maximum(goal, 1e-6)
+    answer, _ = optimize.nnls(np.array(rows) * weight[:, None], goal * weight)
+    return {name: round(float(np.sqrt(value)), 5) for name, value in zip(TERMS, answer, strict=True)}
+
+
+def expected(terms: Mapping[str, np.ndarray], known: Mapping[str, float]) -> np.ndarray:
+    """Return the uncertainty that calibrated terms make."""
+    squares = sum((known[name] * term) ** 2 for name, term in terms.items())
+    return np.sqrt(known['floor'] ** 2 + squares)
 
 
 def report(found: Sequence[Errors], calibration: Mapping[str, Mapping[str, float]]) -> list[dict[str, object]]:
-    """Return one row per pair and guide: rank correlation of uncertainty and error, and what 1 and 2 of it cover."""
+    """Return one row per pair and guide, and one per mode over all of them: rank correlation of uncertainty and error
+    (of all voxels, and the mean of every result's own), and what 1 and 2 of it cover."""
     groups: dict[tuple[str, str, str], list[Errors]] = defaultdict(list)
     for one in found:
         groups[one.mode, one.pair, one.guide].append(one)
+        groups[one.mode, 'all', 'both'].append(one)
     rows = []
     for (mode, pair, guide), some in sorted(groups.items()):
-        spread, error = (np.concatenate([getattr(f, name) for f in some]) for name in ('spread', 'error'))
-        known = calibration[mode]
-        expected = np.hypot(known['floor'], known['gain'] * spread)
+        told = [expected(one.terms, calibration[mode]) for one in some]
+        each = [float(stats.spearmanr(u, one.error).statistic) for u, one in zip(told, some, strict=True)]
+        all_told, error = np.concatenate(told), np.concatenate([one.error for one in some])
         rows.append({
-            'mode': mode, 'pair': pair, 'guide': guide, 'heads': len({f.head for f in some}),
-            'spearman': float(stats.spearmanr(spread, error).statistic),
-            'mean_error': float(error.mean()), 'mean_uncertainty': float(expected.mean()),
-            'covered_1': float((error <= expected).mean()), 'covered_2': float((error <= 2 * expected).mean()),
+            'mode': mode, 'pair': pair, 'guide': guide, 'results': len(some),
+            'spearman': float(stats.spearmanr(all_told, error).statistic), 'spearman_each': float(np.mean(each)),
+            'mean_error': float(error.mean()), 'mean_uncertainty': float(all_told.mean()),
+            'covered_1': float((error <= all_told).mean()), 'covered_2': float((error <= 2 * all_told).mean()),
         })
     return rows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Harmonized, Target
+from bids_distclip.quality.metrics import noise_level
 from bids_distclip.volume.planes import axes_to_run, fuse
 from bids_distclip.volume.prepared import Prepared
 
@@ -42,8 +43,11 @@ class DistClip:
         Slices per pass.
     planes
         How many planes to run and fuse: 3, or 1 for the acquisition plane alone.
+    uncertainty
+        Also harmonize some slices with styles much like the guides', to know what these leave open.
     calibrate
-        Give the uncertainty in intensity units where the weights come with a calibration; else the bare spread.
+        Give the uncertainty in intensity units where the weights come with a calibration; else planes and styles count
+        as they are.
     """
 
     name = 'distclip'
@@ -56,16 +60,27 @@ class DistClip:
         precision: str = 'auto',
         batch_size: int = 8,
         planes: int = 3,
+        uncertainty: bool = True,
         calibrate: bool = True,
     ) -> None:
         self.weights, self.device, self.batch_size, self.planes = weights, device, batch_size, planes
-        self.precision, self.calibrate = precision, calibrate
+        self.precision, self.uncertainty, self.calibrate = precision, uncertainty, calibrate
 
     def harmonize(self, source: Prepared, target: Target, *, synthesize: bool = False) -> Harmonized:
         """Return ``source`` in the target's contrast; see :class:`bids_distclip.harmonizers.base.Harmonizer`.
 
         Within one family the change between two renderings is added to the source; with ``synthesize`` the picture is
         rendered from the anatomy alone. Outside the head the source is only rescaled.
+        """
+        return self.explain(source, target, synthesize=synthesize)[0]
+
+    def explain(
+        self, source: Prepared, target: Target, *, synthesize: bool = False
+    ) -> tuple[Harmonized, dict[str, np.ndarray]]:
+        """Return the answer and what its uncertainty is made of, ``(X, Y, Z)`` each, on the normalized scale.
+
+        ``planes`` is the spread over planes, ``style`` what other styles would make different
+        (:mod:`bids_distclip.harmonizers.doubt`), ``noise`` the source's; those that cannot be told are missing.
         """
         from bids_distclip.networks.bank import describe_styles
         from bids_distclip.networks.memory import keep_freed_memory
@@ -88,10 +103,15 @@ class DistClip:
         )
         out = np.zeros_like(image) if synthesize else image.copy()
         out[box] = np.clip(out[box] + fused * head[box], 0, None)
-        uncertainty = np.zeros_like(image)
+        parts = {'noise': head * np.float32(noise_level(image, mask=brain))}
         if spread is not None:
-            known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
-            uncertainty[box] = (np.hypot(known['floor'], known['gain'] * spread) if known else spread) * head[box]
+            parts['planes'] = np.zeros_like(image)
+            parts['planes'][box] = spread * head[box]
+        doubt = self._doubt(trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize)
+        if doubt is not None:
+            parts['style'] = doubt * head
+        known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
+        uncertainty = _combined(parts, known) * head if len(parts) > 1 else None
         trust = describe_styles(
             trained.bank,
             pictures=(styles.seen, _seen(trained.clip, out, brain, spacing)),
@@ -111,8 +131,12 @@ class DistClip:
             'style': trust,
             'seconds': round(time.monotonic() - began, 2),
         }
-        back = [_from_ras(a * target.scale, affine).astype(np.float32) for a in (out, uncertainty)]
-        return Harmonized(back[0], back[1] if spread is not None else None, details)
+
+        def back(array: np.ndarray, scale: float = 1.0) -> np.ndarray:
+            return _from_ras(array * scale, affine).astype(np.float32)
+
+        units = None if uncertainty is None else back(uncertainty, target.scale)
+        return Harmonized(back(out, target.scale), units, details), {name: back(a) for name, a in parts.items()}
 
     def _precision(self) -> str:
         from bids_distclip.networks.inference import best_precision
@@ -154,6 +178,53 @@ class DistClip:
             for axis in axes
         ]
         return *fuse(passes), box
+
+
+    def _doubt(
+        self,
+        trained: Trained,
+        arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+        styles: _Styles,
+        source: Prepared,
+        target: Target,
+        spacing: tuple[float, ...],
+        precision: str,
+        residual: bool,
+    ) -> np.ndarray | None:
+        """Return what other styles would make different, None where no acquisition of a family is known."""
+        import torch
+
+        from bids_distclip.harmonizers.doubt import neighbours, style_doubt
+
+        others = (
+            neighbours(trained.photometer, styles.source, family=source.family),
+            neighbours(trained.photometer, styles.target, family=target.family),
+        )
+        if others[0] is None or others[1] is None or not self.uncertainty:
+            return None
+        image, out, brain = arrays
+        return style_doubt(
+            trained.generator,
+            image,
+            out,
+            brain=brain,
+            spacing=spacing,
+            styles=(styles.source, styles.target),
+            others=(others[0], others[1]),
+            residual=residual,
+            precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
+            batch=self.batch_size,
+        )
+
+
+def _combined(parts: Mapping[str, np.ndarray], known: Mapping[str, float] | None) -> np.ndarray:
+    """Return the root of the summed squares of an uncertainty's terms, weighted where weights are known.
+
+    Without weights the source's noise, which the source shows itself, does not count.
+    """
+    weights = {'planes': 1.0, 'style': 1.0} if known is None else known
+    squares = sum((weights[name] * part) ** 2 for name, part in parts.items() if name in weights)
+    return np.sqrt(squares + weights.get('floor', 0.0) ** 2)
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,17 @@ DEFAULT = Path(__file__).parent.parent / 'weights'
 GENERATOR, CLIP, CARD = 'distclip.safetensors', 'mrclip.safetensors', 'model_card.json'
 CALIBRATION = 'calibration.json'
 
+#: What a calibrated uncertainty is made of: its square is ``floor``² and, for each of the others, (weight · term)².
+TERMS = ('floor', 'planes', 'style', 'noise')
+
 
 @dataclass(frozen=True)
 class Trained:
     """A generator and the MR-CLIP it was trained with, in evaluation mode, with their card and digest.
 
     ``bank`` holds the acquisitions they know; None where the folder has none. ``uncertainty`` maps residual and
-    synthesis to the ``floor`` and ``gain`` that make intensity units of the spread over planes; empty where it was not
-    calibrated. ``photometer`` finds styles of pictures; without one the image tower does.
+    synthesis to the weights of :data:`TERMS` that make intensity units of them; empty where it was not calibrated.
+    ``photometer`` finds styles of pictures; without one the image tower does.
     """
 
     generator: Generator
@@ -116,7 +119,7 @@ def _calibration(folder: Path) -> dict[str, dict[str, float]]:
         return {}
     try:
         raw = json.loads(path.read_text(encoding='utf-8'))['uncertainty']
-        return {mode: {name: float(known[name]) for name in ('floor', 'gain')} for mode, known in raw.items()}
+        return {mode: {name: float(known[name]) for name in TERMS} for mode, known in raw.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f'Not a calibration of uncertainty ({error})'
         raise BadData(what, file=path, cure='Fetch the weights again.') from error

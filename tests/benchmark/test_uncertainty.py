@@ -3,40 +3,65 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_distclip.benchmark.uncertainty import COVERED, Errors, calibrate, report, write_calibration
+from bids_distclip.benchmark.uncertainty import COVERED, Errors, calibrate, expected, report, write_calibration
 from bids_distclip.networks.weights import _calibration
 
 
-def errors(*, floor: float, gain: float, head: str = 'a', seed: int = 0) -> Errors:
-    """Return normal errors whose standard deviation is √(floor² + (gain · spread)²)."""
+def errors(*, floor: float, planes: float, style: float = 0.0, noise: float = 0.0, head: str = 'a', seed: int = 0):
+    """Return normal errors whose variance is the weighted sum of the squares of three terms, and of a floor."""
     rng = np.random.default_rng(seed)
-    spread = rng.gamma(2.0, 0.02, 60_000)
-    error = np.abs(rng.normal(0, np.hypot(floor, gain * spread)))
-    return Errors(head, 'T1w→T1w', 'residual', 'metadata', spread, error)
+    terms = {'planes': rng.gamma(2.0, 0.02, 60_000), 'style': rng.gamma(2.0, 0.03, 60_000),
+             'noise': np.full(60_000, rng.uniform(0.01, 0.05))}
+    weights = {'floor': floor, 'planes': planes, 'style': style, 'noise': noise}
+    error = np.abs(rng.normal(0, expected(terms, weights)))
+    return Errors(head, 'T1w→T1w', 'residual', 'metadata', terms, error)
 
 
-@pytest.mark.parametrize(('floor', 'gain'), [(0.02, 1.5), (0.015, 2.0), (0.03, 0.5)])
-def test_a_known_relation_is_found_again(floor, gain):
-    found = calibrate([errors(floor=floor, gain=gain)])
-    assert found['floor'] == pytest.approx(floor, rel=0.15, abs=0.003)
-    assert found['gain'] == pytest.approx(gain, rel=0.15)
+@pytest.mark.parametrize(
+    'weights',
+    [
+        {'floor': 0.02, 'planes': 1.5, 'style': 0.0},
+        {'floor': 0.015, 'planes': 0.5, 'style': 2.0},
+        {'floor': 0.03, 'planes': 0.0, 'style': 1.0},
+    ],
+)
+def test_known_weights_are_found_again(weights):
+    found = calibrate([errors(**weights, seed=s) for s in range(3)])
+    for name in ('planes', 'style'):
+        assert found[name] == pytest.approx(weights[name], rel=0.15, abs=0.15)
+
+
+def test_noise_is_told_from_the_floor_by_results_of_different_noise():
+    some = [errors(floor=0.001, planes=0.5, style=0.5, noise=1.2, seed=s) for s in range(6)]
+    assert calibrate(some)['noise'] == pytest.approx(1.2, rel=0.15)
 
 
 def test_the_calibration_covers_the_errors_of_another_head():
-    known = {'residual': calibrate([errors(floor=0.01, gain=2.0)])}
-    (row,) = report([errors(floor=0.01, gain=2.0, head='b', seed=1)], known)
+    known = {'residual': calibrate([errors(floor=0.01, planes=1.0, style=1.0, seed=s) for s in range(3)])}
+    row, whole = report([errors(floor=0.01, planes=1.0, style=1.0, head='b', seed=9)], known)
+    assert (row['pair'], whole['pair']) == ('T1w→T1w', 'all')
     assert row['covered_1'] == pytest.approx(COVERED, abs=0.02)
     assert row['covered_2'] == pytest.approx(0.954, abs=0.02)
-    assert row['spearman'] > 0.3
+    assert row['spearman'] > 0.2
 
 
-def test_a_spread_that_says_nothing_leaves_only_the_floor():
-    one = errors(floor=0.02, gain=0.0)
-    assert calibrate([one])['floor'] == pytest.approx(0.02, rel=0.05)
-    assert abs(report([one], {'residual': {'floor': 0.02, 'gain': 0.0}})[0]['spearman']) < 0.05
+def test_terms_that_say_nothing_leave_only_the_floor():
+    one = errors(floor=0.02, planes=0.0)
+    found = calibrate([one])
+    assert expected(one.terms, found).mean() == pytest.approx(0.02, rel=0.05)
+    assert abs(report([one], {'residual': found})[0]['spearman']) < 0.05
+
+
+def test_a_term_that_cannot_be_told_is_left_out():
+    one = errors(floor=0.02, planes=0.0, style=1.0)
+    bare = Errors(one.head, one.pair, one.mode, one.guide, {'style': one.terms['style']}, one.error)
+    found = calibrate([bare])
+    assert found['planes'] == found['noise'] == 0
+    assert found['style'] == pytest.approx(1.0, rel=0.15)
 
 
 def test_the_file_is_what_is_read_beside_weights(tmp_path):
     assert _calibration(tmp_path) == {}
-    write_calibration({'residual': {'floor': 0.01, 'gain': 2.0}}, tmp_path / 'calibration.json')
-    assert _calibration(tmp_path) == {'residual': {'floor': 0.01, 'gain': 2.0}}
+    known = {'residual': {'floor': 0.01, 'planes': 2.0, 'style': 1.0, 'noise': 0.5}}
+    write_calibration(known, tmp_path / 'calibration.json')
+    assert _calibration(tmp_path) == known

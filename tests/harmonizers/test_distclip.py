@@ -151,6 +151,52 @@ def test_three_planes_give_an_uncertainty_in_output_units(weights):
     assert answer.uncertainty.max() > 0
 
 
+def test_what_the_guides_leave_open_is_part_of_the_uncertainty():
+    source = prepared()
+    answer, parts = DistClip(calibrate=False).explain(source, target(FLASH))
+    assert set(parts) == {'noise', 'planes', 'style'}
+    assert all(part.shape == source.volume.data.shape for part in parts.values())
+    assert parts['style'][source.brain].max() > 0
+    both = np.hypot(parts['planes'], parts['style'])[source.head] * 1000
+    np.testing.assert_allclose(answer.uncertainty[source.head], both, rtol=1e-3, atol=0.01)
+    bare, fewer = DistClip(uncertainty=False).explain(source, target(FLASH))
+    assert 'style' not in fewer
+    np.testing.assert_array_equal(bare.data, answer.data)
+
+
+def test_where_the_target_is_the_sources_own_protocol_no_other_style_makes_a_difference():
+    _, parts = DistClip().explain(prepared(), target(MPRAGE))
+    assert parts['style'].max() == 0
+
+
+def test_one_plane_alone_still_tells_what_the_guides_leave_open():
+    answer, parts = DistClip(planes=1).explain(prepared(), target(FLASH))
+    assert 'planes' not in parts
+    assert answer.uncertainty.max() > 0
+
+
+def test_a_tissue_that_other_styles_show_otherwise_is_in_doubt(monkeypatch):
+    """A stand-in for the networks changes what is brighter than a half by the style's first number."""
+    from bids_distclip.harmonizers import doubt
+
+    def stand_in(generator, volume, *, source, target, **how):
+        return np.where(volume > 0.5, float(target[0, 0] - source[0, 0]), 0.0).astype(np.float32)
+
+    monkeypatch.setattr(doubt, 'run_plane', stand_in)
+    image = np.full((20, 20, 12), 0.3, dtype=np.float32)
+    image[:10] = 0.8
+    source, goal = torch.zeros(1, 512), torch.zeros(1, 512)
+    source[0, 1] = goal[0, 2] = 1.0
+    others = source.repeat(5, 1), goal.repeat(5, 1)
+    others[1][:, 0] = 0.2
+    found = doubt.style_doubt(
+        None, image, image, brain=image > 0, spacing=(1, 1, 1), styles=(source, goal), others=others, residual=True,
+        precision=torch.float32,
+    )
+    np.testing.assert_allclose(found[:10], 0.2, atol=0.01)
+    np.testing.assert_allclose(found[10:], 0.0, atol=0.02)
+
+
 def test_half_precision_on_the_cpu_stays_near_full_precision(weights):
     source = prepared()
     full = DistClip(weights=weights, precision='fp32').harmonize(source, target()).data
