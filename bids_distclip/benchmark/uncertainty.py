@@ -51,10 +51,10 @@ def calibrate(found: Sequence[Errors], *, bins: int = 6) -> dict[str, float]:
     """Return the weights of :data:`bids_distclip.networks.weights.TERMS` with which an uncertainty covers
     :data:`COVERED` of the errors.
 
-    Fitted by non-negative least squares to the squared quantiles of the error in bins of the terms, per result.
+    The likeliest weights of normal errors, whose variance is the weighted sum of the terms' squares, from the mean
+    squares in bins of the terms, every result counting the same; then all of them scaled until that share is covered.
     """
     rows: list[list[float]] = []
-    wanted: list[float] = []
     for one in found:
         where = np.zeros(len(one.error), dtype=int)
         for term in one.terms.values():
@@ -62,14 +62,24 @@ def calibrate(found: Sequence[Errors], *, bins: int = 6) -> dict[str, float]:
             where = where * bins + np.searchsorted(edges, term, side='right')
         for group in np.unique(where):
             here = where == group
-            if here.sum() > 100:
-                wanted.append(float(np.quantile(one.error[here], COVERED) ** 2))
-                rows.append([1.0, *(float(np.mean(one.terms[n][here] ** 2)) if n in one.terms else 0.0
-                                    for n in TERMS[1:])])
-    goal = np.array(wanted)
-    weight = 1 / np.maximum(goal, 1e-6)
-    answer, _ = optimize.nnls(np.array(rows) * weight[:, None], goal * weight)
-    return {name: round(float(np.sqrt(value)), 5) for name, value in zip(TERMS, answer, strict=True)}
+            squares = [float(np.mean(one.terms[n][here] ** 2)) if n in one.terms else 0.0 for n in TERMS[1:]]
+            rows.append([here.mean(), float(np.mean(one.error[here] ** 2)), 1.0, *squares])
+    share, goal, *given = np.array(rows).T
+    terms = np.stack(given, 1)
+    typical = terms.mean(0) + 1e-12
+
+    def unlikely(logarithms: np.ndarray) -> float:
+        variance = (terms / typical) @ np.exp(logarithms) + 1e-9
+        return float((share * (np.log(variance) + goal / variance)).sum())
+
+    start = np.full(len(TERMS), np.log(goal.mean() / len(TERMS)))
+    answer = optimize.minimize(unlikely, start, method='L-BFGS-B', bounds=[(-25.0, 2.0)] * len(TERMS))
+    weights = np.sqrt(np.exp(answer.x) / typical)
+    weights[terms.max(0) <= 0] = 0.0
+    made = dict(zip(TERMS, weights.tolist(), strict=True))
+    reach = [one.error / np.maximum(expected(one.terms, made), 1e-9) for one in found]
+    scale = float(np.quantile(np.concatenate(reach), COVERED))
+    return {name: round(value * scale, 5) for name, value in made.items()}
 
 
 def expected(terms: Mapping[str, np.ndarray], known: Mapping[str, float]) -> np.ndarray:
