@@ -151,7 +151,8 @@ def _findings(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dic
     """Return the places of the structure guard in words, each with its picture."""
     rows = []
     for finding in record.get('findings') or ():
-        place = [f'{axis} = {printed(value)}' for axis, value in zip('xyz', finding.get('place') or (), strict=False)]
+        place = [f'{axis} {value:+.0f}' if isinstance(value, (int, float)) else f'{axis} {printed(value)}'
+                 for axis, value in zip('xyz', finding.get('place') or (), strict=False)]
         numbers = [value for value in finding.get('place') or () if isinstance(value, (int, float))]
         rows.append({
             'kind': str(finding.get('kind') or 'changed'), 'value': printed(finding.get('value'), digits=2),
