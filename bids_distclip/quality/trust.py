@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from bids_distclip.quality.metrics import metric_table
+
 #: Engines whose results the limits were measured on; those of others are not held against them.
 MEASURED = ('distclip',)
 
@@ -34,7 +36,8 @@ class Limit:
     def sentence(self, value: float) -> str:
         """Return what is wrong, with the number and its limit."""
         edge = f'at least {self.least:g}' if self.least is not None else f'at most {self.most:g}'
-        return f'{self.says} ({self.number} {value:.3g}, {edge} expected).'
+        name = str(metric_table().get(self.number, {}).get('label', self.number)).lower()
+        return f'{self.says} ({name} {value:.3g}, {edge} expected).'
 
 
 @functools.cache

@@ -16,6 +16,8 @@ from bids_distclip.reports.methods import lookup
 
 #: Columns of participants.tsv that are taken for sites if they are there.
 COLUMNS = ('site', 'site_id', 'scanner', 'acquisition_site')
+#: The site of an image of which none is known.
+UNKNOWN = 'unknown'
 #: Columns of ``group_site.tsv``.
 TABLE = ('family', 'target', 'told', 'when', 'images', 'people', 'classes', 'score', 'chance', 'limit', 'p',
          'between_sites', 'within_sites')
@@ -82,7 +84,7 @@ def gather_looks(
     if not column:
         ways += [('the scanner in the metadata', [_scanner(row[2]) for row in rows]),
                  ('the session', [_session(row[2]) for row in rows])]
-    said, sites = next(((said, sites) for said, sites in ways if len(set(sites) - {'unknown'}) > 1), ways[0])
+    said, sites = next(((said, sites) for said, sites in ways if len(set(sites) - {UNKNOWN}) > 1), ways[0])
     return [
         Look(subject, place, PurePosixPath(str(lookup(record, 'source.path'))).name,
              str(lookup(record, 'source.family')), str(lookup(record, 'target.name')), site,
@@ -97,17 +99,17 @@ def _features(look: Mapping[str, Any]) -> tuple[float, ...]:
 
 def _column(participants: Mapping[str, Mapping[str, str]], subject: str, name: str) -> str:
     value = participants.get(subject, {}).get(name) or 'n/a'
-    return 'unknown' if value == 'n/a' else value
+    return UNKNOWN if value == 'n/a' else value
 
 
 def _scanner(record: Mapping[str, Any]) -> str:
     known = [lookup(record, f'acquisition.{name}') for name in ('manufacturer', 'model', 'field_strength')]
-    return ' '.join(f'{v:g} T' if isinstance(v, float) else str(v) for v in known if v) or 'unknown'
+    return ' '.join(f'{v:g} T' if isinstance(v, float) else str(v) for v in known if v) or UNKNOWN
 
 
 def _session(record: Mapping[str, Any]) -> str:
     match = re.search(r'(?:^|[/_])(ses-[^/_]+)', str(lookup(record, 'source.path')))
-    return match[1] if match else 'unknown'
+    return match[1] if match else UNKNOWN
 
 
 def effects(looks: Sequence[Look], *, keep: Sequence[str] = ()) -> tuple[list[dict[str, Any]], list[str]]:
@@ -128,7 +130,7 @@ def effects(looks: Sequence[Look], *, keep: Sequence[str] = ()) -> tuple[list[di
 def _effect(group: Sequence[Look], *, what: str) -> tuple[list[dict[str, Any]], str]:
     """Probe one thing before and after; return the two rows of the table and a sentence."""
     texts = [look.site if what == 'site' else look.columns.get(what) or 'n/a' for look in group]
-    known = [(look, text) for look, text in zip(group, texts, strict=True) if text not in ('n/a', 'unknown')]
+    known = [(look, text) for look, text in zip(group, texts, strict=True) if text not in ('n/a', UNKNOWN)]
     values = _values([text for _, text in known])
     people = [look.subject for look, _ in known]
     classes = len(set(values))

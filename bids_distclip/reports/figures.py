@@ -13,8 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
+from bids_distclip.quality.guard import LEAST
 from bids_distclip.quality.metrics import CLASSES, intensity_classes
 from bids_distclip.reports.mosaic import DPI, Frame, Mosaic, frame
+from bids_distclip.reports.scale import WHITE, shown_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +24,8 @@ if TYPE_CHECKING:
     from bids_distclip.harmonizers.base import Target
     from bids_distclip.volume.prepared import Prepared
 
-#: Normalized intensities shown from black to white; 1 is the 99.5th percentile in the brain.
-WINDOW = (0.0, 1.2)
-#: A difference or an uncertainty is drawn on the smallest of these ranges that holds 99 % of it in the head.
-RANGES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+#: Normalized intensities shown from black to white.
+WINDOW = (0.0, WHITE)
 #: JPEG codes each block for itself, so that a flicker between two pictures shows no change that is not there;
 #: WebP, smaller, spreads the difference of two labels over the whole picture.
 _FLICKERED = ('source', 'harmonized', 'target')
@@ -95,16 +95,15 @@ def _target(image: Prepared, *, scale: float, beside: Prepared) -> Figure:
 
 
 def _difference(shown: Frame, *, data: np.ndarray, head: np.ndarray) -> Figure:
-    limit = _range(np.abs(data), mask=head)
+    limit = shown_range(np.abs(data), mask=head)
     mosaic = Mosaic(shown, ground='white')
     mosaic.show(data, colours='RdBu_r', limits=(-limit, limit))
-    text = 'Harmonized minus source (red: brighter now)'
-    mosaic.legend(text, colours='RdBu_r', limits=(-limit, limit))
+    mosaic.legend('Harmonized minus source (red: brighter now)', colours='RdBu_r', limits=(-limit, limit))
     return mosaic.figure
 
 
 def _uncertainty(shown: Frame, *, data: np.ndarray, head: np.ndarray) -> Figure:
-    limit = _range(data, mask=head)
+    limit = shown_range(data, mask=head)
     mosaic = Mosaic(shown)
     mosaic.show(data, colours='magma', limits=(0, limit))
     mosaic.legend('Uncertainty of the harmonized image', colours='magma', limits=(0, limit))
@@ -112,9 +111,11 @@ def _uncertainty(shown: Frame, *, data: np.ndarray, head: np.ndarray) -> Figure:
 
 
 def _structure(shown: Frame, *, data: np.ndarray) -> Figure:
+    # Not below 0.2: a finer scale would draw what every image has as loud as a fold that is gone.
+    limit = max(0.2, shown_range(np.abs(data), mask=np.abs(data) > LEAST))
     mosaic = Mosaic(shown, ground='white')
-    mosaic.show(data, colours='PuOr', limits=(-1, 1))
-    mosaic.legend('Structure lost (brown, -1) and invented (purple, +1)', colours='PuOr', limits=(-1, 1))
+    mosaic.show(data, colours='PuOr', limits=(-limit, limit))
+    mosaic.legend('Structure lost (brown), invented (purple)', colours='PuOr', limits=(-limit, limit))
     return mosaic.figure
 
 
@@ -163,13 +164,6 @@ def _curves(axes: Axes, curves: Sequence[tuple[str, np.ndarray, str, str]]) -> N
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.spines[['top', 'right']].set_visible(False)
-
-
-def _range(values: np.ndarray, *, mask: np.ndarray) -> float:
-    """Return the smallest range of :data:`RANGES` that holds 99 % of the values."""
-    inside = values[mask] if mask.any() else values.ravel()
-    high = float(np.percentile(inside, 99))
-    return next((r for r in RANGES if r >= high), RANGES[-1])
 
 
 def save_figure(figure: Figure, *, path: Path) -> str:

@@ -38,7 +38,7 @@ def draw_findings(
     layers = (
         ('Source', source.volume.data / np.float32(source.scale), 'gray', WINDOW),
         ('Harmonized', np.asarray(harmonized, dtype=np.float32) / np.float32(target.scale), 'gray', WINDOW),
-        ('Lost (brown), invented (purple)', structure, 'PuOr', (-1, 1)),
+        ('Lost, invented', structure, 'PuOr', (-1, 1)),
     )
     rows = []
     for number, finding in enumerate(findings, start=1):
@@ -46,7 +46,7 @@ def draw_findings(
         FigureCanvasAgg(figure)
         for axes, (label, data, colours, limits) in zip(figure.subplots(1, 3), layers, strict=True):
             _slice(axes, data, shown=shown, voxel=finding.voxel, colours=colours, limits=limits)
-            axes.set_title(label, color='white', fontsize=11)
+            axes.set_title(label, color='white', fontsize=15)
         name = save_figure(figure, path=out_dir / f'{stem}_finding{number}.webp')
         rows.append({**asdict(finding), 'figure': name})
     return rows

@@ -12,7 +12,7 @@ from typing import Any
 from bids_distclip import __version__
 from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.record import find_records, read_record
-from bids_distclip.reports.effect import HEADINGS, TABLE, effects, gather_looks, outliers
+from bids_distclip.reports.effect import HEADINGS, TABLE, UNKNOWN, effects, gather_looks, outliers
 from bids_distclip.reports.map import draw_map
 from bids_distclip.reports.methods import lookup
 from bids_distclip.reports.page import page_spec, render, save
@@ -63,16 +63,19 @@ def build_group(
     }
     conclusions = [*conclude(records), *told]
     _write_tables(output_dir, tables=tables, conclusions=[*conclusions, *review.sentences()], source=source)
+    short = [{cell(key): cell(_short(value)) for key, value in row.items()} for row in raw]
+    shown = [{key: row.get(key, 'n/a') for key in columns} for row in short]
     text = render(
         'group.html',
         scripts=('group.js',),
-        rows=[{'link': _link(row['subject'], output_dir=output_dir), 'cells': row} for row in table],
+        rows=[{'link': _link(row['subject'], output_dir=output_dir), 'cells': row} for row in shown],
         columns=[(key, _heading(key), key not in _ABOUT) for key in columns],
         spreads=[{key: cell(_short(value)) for key, value in row.items()} for row in tables['spread'][1]],
         spread_columns=_SPREAD,
         effect=[{key: cell(_short(row.get(key))) for key in TABLE} for row in effect if len(row) > 7],
         effect_columns=list(zip(TABLE, HEADINGS, strict=True)),
-        sites=sorted({look.site for look in looks}),
+        sites=sorted({look.site for look in looks} - {UNKNOWN}),
+        unplaced=sum(look.site == UNKNOWN for look in looks),
         source=source,
         map=draw_map(looks),
         outliers=[(look.name, _link(look.subject, output_dir=output_dir), look.place) for look in outliers(looks)],

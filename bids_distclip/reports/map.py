@@ -21,6 +21,19 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#0
 MARKS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 
 
+def map_points(looks: Sequence[Look]) -> tuple[np.ndarray, np.ndarray]:
+    """Return where images lie, ``(2 N, 2)``, first all before, then all after, and the share of each component.
+
+    Contrast families differ more than sites do: each family and target lies around its own mean, so that sites are
+    what is seen.
+    """
+    table = np.array([look.before[:-1] for look in looks] + [look.after[:-1] for look in looks])
+    kinds = np.array([f'{look.family} {look.target}' for look in looks] * 2)
+    centred = table - np.array([table[kinds == kind].mean(axis=0) for kind in kinds])
+    _, size, axes = np.linalg.svd(centred, full_matrices=False)
+    return centred @ axes[:2].T, size[:2] ** 2 / max(float((size**2).sum()), 1e-12)
+
+
 def draw_map(looks: Sequence[Look]) -> Inlined | None:
     """Draw the first two principal components of the quantiles, before and after on the same axes.
 
@@ -29,11 +42,7 @@ def draw_map(looks: Sequence[Look]) -> Inlined | None:
     sites = sorted({look.site for look in looks})
     if len(looks) < 3 or len(sites) < 2:
         return None
-    table = np.array([look.before[:-1] for look in looks] + [look.after[:-1] for look in looks])
-    centred = table - table.mean(axis=0)
-    _, size, axes = np.linalg.svd(centred, full_matrices=False)
-    points = centred @ axes[:2].T
-    share = size[:2] ** 2 / max(float((size**2).sum()), 1e-12)
+    points, share = map_points(looks)
     figure = Figure(figsize=(9, 4.2), dpi=100, facecolor='white', layout='constrained')
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -46,7 +55,8 @@ def draw_map(looks: Sequence[Look]) -> Inlined | None:
         panel.set_xlabel(f'component 1 ({share[0]:.0%})')
         panel.spines[['top', 'right']].set_visible(False)
     panels[0].set_ylabel(f'component 2 ({share[1]:.0%})')
-    for text in panels[1].legend(frameon=False, fontsize=9).get_texts():
+    legend = panels[1].legend(frameon=False, fontsize=9, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    for text in legend.get_texts():
         text.set_parse_math(False)
     stream = io.BytesIO()
     figure.savefig(stream, format='webp', pil_kwargs={'quality': 86})

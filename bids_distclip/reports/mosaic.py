@@ -17,7 +17,9 @@ from matplotlib.patheffects import withStroke
 
 DPI = 100
 #: Canvas width, legend height and gap between slices, in pixels.
-WIDTH, LEGEND, GAP = 1260, 60, 6
+WIDTH, LEGEND, GAP = 1260, 72, 6
+#: Points of labels on slices, of the legend and of its ticks; side by side a canvas is shown at a third of its size.
+LABEL, LEGEND_TEXT, TICKS = 19, 17, 15
 #: Where slices are cut, as fractions of the brain's extent.
 CUTS = (0.28, 0.5, 0.72)
 #: Name, in-plane axes (right, up), through-plane axis, edge labels (left, right), coordinate name.
@@ -121,13 +123,13 @@ class Mosaic:
 
     def _label(self, row: list[Axes], *, plane: tuple) -> None:
         name, (right, up), through, edges, letter = plane
-        halo = [withStroke(linewidth=2.5, foreground=self.ground)]
-        style: dict[str, Any] = {'color': self.ink, 'fontsize': 12.5, 'parse_math': False, 'path_effects': halo}
+        halo = [withStroke(linewidth=3, foreground=self.ground)]
+        style: dict[str, Any] = {'color': self.ink, 'fontsize': LABEL, 'parse_math': False, 'path_effects': halo}
         for number, axes in enumerate(row):
             half = self.extent[right] / 2, self.extent[up] / 2
             axes.set(xlim=(-half[0], half[0]), ylim=(-half[1], half[1]))
             place = self.frame.places[through][number]
-            axes.text(0.02, 0.98, f'{letter} = {place:+.0f} mm', transform=axes.transAxes, va='top', **style)
+            axes.text(0.02, 0.98, f'{letter} {place:+.0f} mm', transform=axes.transAxes, va='top', **style)
             axes.text(0.01, 0.5, edges[0], transform=axes.transAxes, va='center', **style)
             axes.text(0.99, 0.5, edges[1], transform=axes.transAxes, va='center', ha='right', **style)
         row[0].text(0.02, 0.02, name, transform=row[0].transAxes, va='bottom', **style)
@@ -162,20 +164,20 @@ class Mosaic:
 
     def legend(self, text: str, *, colours: str | None = None, limits: tuple[float, float] = (0, 1)) -> None:
         """Write what is shown below the slices, with its colour scale and a bar of 50 mm."""
-        style: dict[str, Any] = {'color': self.ink, 'fontsize': 13, 'va': 'center', 'parse_math': False}
-        self.figure.text(GAP / WIDTH, 34 / self.height, text, **style)
+        style: dict[str, Any] = {'color': self.ink, 'fontsize': LEGEND_TEXT, 'va': 'center', 'parse_math': False}
+        self.figure.text(GAP / WIDTH, 40 / self.height, text, **style)
         bar = 50 * self.scale
-        base = self._axes(WIDTH - GAP - bar, bottom=14, wide=bar, tall=20)
+        base = self._axes(WIDTH - GAP - bar, bottom=14, wide=bar, tall=28)
         base.set(xlim=(0, 1), ylim=(0, 1))
         base.plot([0, 1], [0.1, 0.1], color=self.ink, linewidth=2, solid_capstyle='butt')
-        base.text(0.5, 0.3, '50 mm', color=self.ink, fontsize=11, ha='center', va='bottom')
+        base.text(0.5, 0.3, '50 mm', color=self.ink, fontsize=TICKS, ha='center', va='bottom')
         if colours is None:
             return
-        place = self._axes(WIDTH - 330 - bar, bottom=32, wide=260, tall=12)
+        place = self._axes(WIDTH - 300 - bar, bottom=44, wide=240, tall=14)
         place.set_axis_on()
         scale = ScalarMappable(Normalize(*limits), colours)
         ticks = np.linspace(*limits, 3)
         drawn = self.figure.colorbar(scale, cax=place, orientation='horizontal', ticks=ticks)
         drawn.ax.set_xticklabels([f'{t:.3g}' for t in ticks])
-        drawn.ax.tick_params(colors=self.ink, labelsize=11, length=3)
+        drawn.ax.tick_params(colors=self.ink, labelsize=TICKS, length=3)
         drawn.outline.set_edgecolor(self.ink)

@@ -10,13 +10,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_distclip import __version__
-from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.ratings import SCALE, review_id
 from bids_distclip.quality.record import FOLDER, ImageRecord
 from bids_distclip.reports.methods import lookup, methods_text
 from bids_distclip.reports.niivue import PLACE
+from bids_distclip.reports.numbers import number_rows
 from bids_distclip.reports.page import inline, page_spec, render, save
+from bids_distclip.reports.people import way
 from bids_distclip.reports.solid import NotSolid, make_solid
+from bids_distclip.reports.table import printed
 
 
 def build_page(
@@ -52,9 +54,7 @@ def build_page(
         images=images,
         scale=SCALE,
         dataset=_dataset_id(output_dir),
-        before=_neighbour(output_dir, name=name, step=-1),
-        after=_neighbour(output_dir, name=name, step=1),
-        group=(output_dir / 'group.html').is_file(),
+        way=way(output_dir, name=name),
         counts=_counts(images),
         methods=sentences,
         references=references,
@@ -66,18 +66,11 @@ def build_page(
 def _dataset_id(output_dir: Path) -> str:
     """Return what tells the ratings of this dataset from those of others in the same browser."""
     try:
-        raw = json.loads((output_dir / 'dataset_description.json').read_text(encoding='utf-8'))
+        raw = json.loads((output_dir / 'dataset_description.json').readprinted(encoding='utf-8'))
         named = [raw.get('Name'), raw.get('DatasetLinks')]
     except (OSError, ValueError, AttributeError):
         named = []
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _neighbour(output_dir: Path, *, name: str, step: int) -> str:
-    """Return the person that comes after (1) or before (-1) this one in the order of names, or nothing."""
-    people = sorted({path.name for path in output_dir.glob('sub-*') if path.is_dir()} | {name})
-    place = people.index(name) + step
-    return people[place] if 0 <= place < len(people) and re.fullmatch('sub-[A-Za-z0-9+]+', people[place]) else ''
 
 
 def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -> dict[str, Any]:
@@ -86,9 +79,9 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
     path = str(lookup(record, 'source.path') or 'unnamed image')
     panes = _panes(record, folders=folders)
     fields = _fields(record)
-    numbers = _numbers(record.get('metrics') or {})
+    numbers = number_rows(record)
     warnings = _warnings(record)
-    reasons = warnings + [row['decides'] for row in numbers if row['decides'] and _worse(row)]
+    reasons = warnings + [row['decides'] for row in numbers if row['decides'] and row['judgement'].startswith('worse')]
     shown = 'warned' if reasons and status == 'harmonized' else status
     return {
         'id': f'image-{number}',
@@ -119,17 +112,13 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
 
 
 def _in_space(record: Mapping[str, Any], *, bids_dir: Path | None, output_dir: Path) -> dict[str, Any]:
-    """Return the volumes of an image that was written, or the reason why there are none to show."""
-    if bids_dir is None or record.get('status') not in ('harmonized', 'synthetic'):
+    """Return the volumes of an image that an engine worked on, or the reason why there are none to show."""
+    if bids_dir is None or record.get('status') not in ('harmonized', 'synthetic', 'abstained'):
         return {'solid': None, 'flat': ''}
     try:
         return {'solid': make_solid(record, bids_dir=bids_dir, output_dir=output_dir), 'flat': ''}
     except NotSolid as reason:
         return {'solid': None, 'flat': str(reason)}
-
-
-def _worse(row: Mapping[str, str]) -> bool:
-    return row['judgement'].startswith('worse')
 
 
 def _verdict(record: Mapping[str, Any], *, status: str, reasons: Sequence[str]) -> str:
@@ -162,10 +151,13 @@ def _findings(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dic
     """Return the places of the structure guard in words, each with its picture."""
     rows = []
     for finding in record.get('findings') or ():
-        place = [f'{axis} = {_text(value)}' for axis, value in zip('xyz', finding.get('place') or (), strict=False)]
+        place = [f'{axis} {value:+.0f}' if isinstance(value, (int, float)) else f'{axis} {printed(value)}'
+                 for axis, value in zip('xyz', finding.get('place') or (), strict=False)]
+        numbers = [value for value in finding.get('place') or () if isinstance(value, (int, float))]
         rows.append({
-            'kind': str(finding.get('kind') or 'changed'), 'value': _text(finding.get('value'), digits=2),
-            'place': ', '.join(place), 'image': inline(str(finding.get('figure') or ''), folders=folders),
+            'kind': str(finding.get('kind') or 'changed'), 'value': printed(finding.get('value'), digits=2),
+            'place': ', '.join(place), 'at': ' '.join(map(str, numbers)) if len(numbers) == 3 else '',
+            'image': inline(str(finding.get('figure') or ''), folders=folders),
         })
     return rows
 
@@ -189,7 +181,10 @@ def _panes(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dict[s
         name = figures.get(pane['name'])
         if name:
             image = inline(str(name), folders=folders)
-            panes.append({'key': '', 'first': False, **pane, 'file': str(name), 'image': image})
+            shown = {'key': '', 'first': False, **pane, 'file': str(name), 'image': image}
+            if pane['name'] == 'harmonized' and record.get('status') == 'abstained':
+                shown['label'] = pane['unwritten']
+            panes.append(shown)
         elif figures and pane['name'] == 'target' and lookup(record, 'target.name'):
             panes.append({'key': '', 'first': True, **pane, 'file': '', 'image': None})
     return panes
@@ -210,44 +205,27 @@ def _fields(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             **row,
-            'origin': str(origins.get(row['name']) or ''),
+            'origin': _origin(str(origins.get(row['name']) or '')),
             'wanted': wanted.get(row['name'], ''),
-            'doubtful': any(row['key'] in note or row['name'] in note for note in notes),
+            'doubtful': any(_names(note, row=row) for note in notes),
         }
         for row in _rows(acquisition)
     ]
 
 
+def _names(note: str, *, row: Mapping[str, Any]) -> bool:
+    """Tell whether a note speaks of a field."""
+    return bool(re.search(rf'\b({row["key"]}|{row["name"].replace("_", "[_ ]")})\b', note))
+
+
+def _origin(text: str) -> str:
+    """Return where a value came from without the folders of its file, which all rows would repeat."""
+    kind, _, path = text.partition(':')
+    return f'{kind}: {PurePosixPath(path).name}' if path else text
+
+
 def _rows(acquisition: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{**field, 'value': _text(acquisition.get(field['name']))} for field in page_spec()['fields']]
-
-
-def _numbers(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    rows = []
-    for name, entry in metrics.items():
-        given = entry if isinstance(entry, Mapping) else {'value': entry}
-        entry = {**metric_table().get(name, {}), **given}
-        rows.append({
-            'label': str(entry.get('label') or name),
-            'value': _text(entry.get('value'), digits=3) or 'not computed',
-            'before': _text(entry.get('before'), digits=3),
-            'unit': str(entry.get('unit') or ''),
-            'meaning': str(entry.get('meaning') or ''),
-            'good': str(entry.get('good') or ''),
-            'judgement': _judge(entry),
-            'decides': str(entry.get('decides') or ''),
-        })
-    return rows
-
-
-def _judge(entry: Mapping[str, Any]) -> str:
-    """Say what a comparison with the source decides; nothing where only an invented limit could."""
-    value, before = entry.get('value'), entry.get('before')
-    if entry.get('better') != 'lower' or not isinstance(value, (int, float)) or not isinstance(before, (int, float)):
-        return ''
-    if abs(value - before) <= 0.01 * abs(before):
-        return 'as in the source'
-    return 'better than the source' if value < before else 'worse than the source'
+    return [{**field, 'value': printed(acquisition.get(field['name']))} for field in page_spec()['fields']]
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -256,7 +234,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     for part in ('source', 'preparation', 'engine', 'versions'):
         for key, value in (record.get(part) or {}).items():
             if key != 'style':
-                facts.append((f'{part}: {str(key).replace("_", " ")}', _text(value)))
+                facts.append((f'{part}: {str(key).replace("_", " ")}', printed(value)))
     return [(key, value) for key, value in facts if value]
 
 
@@ -266,18 +244,3 @@ def _counts(images: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
         for status, spec in page_spec()['verdicts'].items()
     ]
     return [count for count in counts if count[2]]
-
-
-def _text(value: Any, *, digits: int = 6) -> str:
-    """Print a value for people: numbers short, lists with commas, nothing for what is not known."""
-    if value is None or value == () or value == []:
-        return ''
-    if isinstance(value, bool):
-        return 'yes' if value else 'no'
-    if isinstance(value, float):
-        return f'{value:.{digits}g}'
-    if isinstance(value, (list, tuple)):
-        return ', '.join(_text(item, digits=digits) for item in value)
-    if isinstance(value, Mapping):
-        return ', '.join(f'{key} {_text(item, digits=digits)}' for key, item in value.items())
-    return str(value)

@@ -39,3 +39,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def printed(value: Any, *, digits: int = 6) -> str:
+    """Print a value for people: numbers short, lists with commas, nothing for what is not known."""
+    if value is None or value == () or value == []:
+        return ''
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    if isinstance(value, float):
+        return f'{value:.{digits}g}'
+    if isinstance(value, (list, tuple)):
+        return ', '.join(printed(item, digits=digits) for item in value)
+    if isinstance(value, Mapping):
+        return ', '.join(f'{key} {printed(item, digits=digits)}' for key, item in value.items())
+    return str(value)

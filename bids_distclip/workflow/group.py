@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bids_distclip.settings import Settings
+from bids_distclip.workflow.pages import connect_pages
 
 #: Columns of ``*_scans.tsv`` that come from ratings.
 _RATED = ('distclip_rating', 'distclip_raters')
@@ -24,6 +25,7 @@ def run_group(settings: Settings) -> int:
         print(f'bids_distclip: group: nothing to gather; {out} holds no record of any image. '
               'Run the participant level first.', flush=True)
         return 0
+    connect_pages(out)
     rated = annotate_scans(out, read_review(out).columns, columns=_RATED)
     told = f' and the ratings of {len(rated)} *_scans.tsv' if rated else ''
     print(f'bids_distclip: group: wrote {page}{told}', flush=True)

@@ -19,7 +19,7 @@ from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_wri
 from bids_distclip.workflow.gpu import Card, choose_cards
 from bids_distclip.workflow.group import run_group
 from bids_distclip.workflow.job import Job
-from bids_distclip.workflow.pages import check_viewer, make_pages, place_viewer, solid_from
+from bids_distclip.workflow.pages import check_viewer, connect_pages, make_pages, place_viewer, solid_from
 from bids_distclip.workflow.plan import Plan, make_plan
 from bids_distclip.workflow.products import write_skip
 from bids_distclip.workflow.resources import available_cores
@@ -139,6 +139,8 @@ def _process(run: Run, *, plan: Plan) -> int:
     elif plan.of('reuse'):
         print('Nothing to do: every image is done already.', flush=True)
     _report_rest(run, plan=plan)
+    # Of this run's people alone: another run may be writing the pages of others.
+    connect_pages(run.output_dir, people={job.subject for job in plan.jobs})
     statuses = _all_statuses(run, jobs=plan.jobs)
     code = exit_code(statuses)
     merge(run.logs / 'status.json', statuses=statuses, run_id=run.run_id, version=__version__, exit_code=code,

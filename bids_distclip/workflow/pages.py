@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -50,6 +50,13 @@ def make_pages(output_dir: Path, *, people: Sequence[str], workers: int, bids_di
             told = f'bids_distclip: the page of sub-{todo[done]} could not be made ({error}).'
             print(told, file=sys.stderr, flush=True)
     return int(failures > 0)
+
+
+def connect_pages(output_dir: Path, *, people: Collection[str] | None = None) -> None:
+    """Make the pages of some people, or of all, lead to those that are there by now."""
+    from bids_distclip.reports.people import connect
+
+    connect(output_dir, people=people)
 
 
 def solid_from(settings: Settings) -> Path | None:

@@ -33,6 +33,7 @@ def test_scripts_planted_in_sidecars_names_and_participants_stay_text(make_datas
     app(data, out, 'participant', 'group')
     pages = [out / 'sub-01.html', out / 'group.html']
     assert all(is_clean(page) for page in pages)
+    assert 'href="group.html"' in pages[0].read_text()
     assert 'acq-' in pages[0].read_text()
     assert '&lt;script&gt;alert' in pages[0].read_text()
 

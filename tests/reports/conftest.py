@@ -120,14 +120,16 @@ def study(tmp_path, head):
     bids, out = tmp_path / 'bids', tmp_path / 'out'
     paths = {'source': bids / 'sub-01/anat/sub-01_T1w.nii.gz',
              'harmonized': out / 'sub-01/anat/sub-01_desc-harmonized_T1w.nii.gz',
-             'mask': out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz'}
+             'mask': out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz',
+             'spread': out / 'sub-01/anat/sub-01_desc-harmonized_uncertainty.nii.gz'}
     arrays = {'source': head.volume.data, 'harmonized': head.volume.data * np.float32(0.6),
-              'mask': head.brain.astype(np.uint8)}
+              'mask': head.brain.astype(np.uint8), 'spread': head.volume.data * np.float32(0.6 * 0.1)}
     for name, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(arrays[name], head.volume.affine), path)
     target = Target('protocol', 'siemens-prisma-mprage', 'T1w', head.acquisition, None, 600.0)
-    figures = draw_figures(head, arrays['harmonized'], target, out_dir=out / 'sub-01' / 'figures', stem='sub-01_T1w')
+    figures = draw_figures(head, arrays['harmonized'], target, uncertainty=arrays['spread'], stem='sub-01_T1w',
+                           out_dir=out / 'sub-01' / 'figures')
     record = ImageRecord(
         source={'path': 'sub-01/anat/sub-01_T1w.nii.gz', 'family': 'T1w', 'suffix': 'T1w',
                 'sha256': hashlib.sha256(paths['source'].read_bytes()).hexdigest()},

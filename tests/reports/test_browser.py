@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shutil
 
 import pytest
@@ -12,6 +14,29 @@ from bids_distclip.reports.group import build_group, read_review
 from bids_distclip.reports.participant import build_page
 
 pytestmark = pytest.mark.browser
+
+#: Texts with less than the 4.5 to 1 of WCAG 1.4.3 between their colour and the nearest ground that is painted.
+CONTRAST = r"""() => {
+  const parts = (colour) => colour.match(/[\d.]+/g).map(Number);
+  const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (one) => {
+    for (let e = one; e; e = e.parentElement) {
+      const colour = parts(getComputedStyle(e).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const own = (e) => [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const weak = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (!e.checkVisibility() || !own(e)) continue;
+    const pair = [parts(getComputedStyle(e).color), ground(e)].map(light).sort((x, y) => y - x);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+    if (ratio < 4.5) weak.push([ratio, e.textContent.slice(0, 60)]);
+  }
+  return weak;
+}"""
 
 
 @pytest.fixture
@@ -94,6 +119,27 @@ def test_on_paper_all_pictures_are_shown(opened):
 def test_at_the_width_of_400_percent_zoom_nothing_runs_off_the_page(opened):
     opened.set_viewport_size({'width': 350, 'height': 800})
     assert opened.evaluate('document.documentElement.scrollWidth') <= 350
+    # No table of the page has to be moved sideways to be read.
+    wide = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth).length"
+    assert opened.evaluate(wide) == 0
+
+
+def test_what_a_screen_reader_needs_is_there_every_control_has_a_name_and_headings_skip_no_level(opened):
+    for role in ('button', 'textbox', 'radio', 'slider', 'checkbox', 'link', 'region', 'img'):
+        for control in opened.get_by_role(role).all():
+            assert re.search(r'"\S', control.aria_snapshot().split('\n')[0]), control.evaluate('e => e.outerHTML')[:200]
+    levels = opened.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))")
+    assert levels[0] == 1
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
+    ids = opened.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_text_stands_out_from_its_ground_by_day_and_by_night(opened, scheme):
+    opened.emulate_media(color_scheme=scheme)
+    weak = opened.evaluate(CONTRAST)
+    assert weak == []
 
 
 @pytest.mark.parametrize('width', [980, 1100, 1400])

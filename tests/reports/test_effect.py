@@ -11,6 +11,7 @@ import pytest
 from bids_distclip.quality.record import ImageRecord, record_path, write_record
 from bids_distclip.reports.effect import effects, gather_looks
 from bids_distclip.reports.group import build_group
+from bids_distclip.reports.map import map_points
 
 EVIL = '"><script>alert(1)<img src=x onerror=alert(2)>'
 
@@ -51,6 +52,30 @@ def test_a_site_that_was_removed_is_told_as_removed_with_its_chance():
 
 def test_a_site_that_is_still_there_is_told_as_still_there():
     assert 'The site can still be told.' in told(dataset(6, left=0.5))[1][0]
+
+
+def test_on_the_map_sites_lie_apart_before_and_contrast_families_do_not():
+    found = dataset(4)
+    others = [(who, {**raw, 'source': {**raw['source'], 'family': 'T2w'},
+                     'look': {when: {'quantiles': [5 + q for q in look['quantiles']], 'sharpness': 1.0}
+                              for when, look in raw['look'].items()}}) for who, raw in found]
+    looks, _ = gather_looks([*found, *others], participants={})
+    points, share = map_points(looks)
+    before, after = (part[:, 0] for part in np.split(points, 2))
+    sites, families = (np.array([getattr(look, name) for look in looks]) for name in ('site', 'family'))
+    apart = abs(before[sites == 'ses-A'].mean() - before[sites == 'ses-B'].mean())
+    assert apart > 3 * abs(after[sites == 'ses-A'].mean() - after[sites == 'ses-B'].mean())
+    assert apart > 10 * abs(before[families == 'T1w'].mean() - before[families == 'T2w'].mean())
+    assert 0.3 < share[0] <= 1
+
+
+def test_images_of_unknown_site_are_counted_and_are_no_site(tmp_path):
+    for number, (subject, raw) in enumerate(dataset(4)):
+        write_record(ImageRecord(**raw), path=record_path(tmp_path, subject, f'x{number}'))
+    people = {f'sub-{n:02d}': {'site': 'n/a' if n == 3 else f'place{n % 2}'} for n in range(4)}
+    html = build_group(tmp_path, participants=people).read_text()
+    assert '2 sites, from the column site of participants.tsv: place0, place1.' in html
+    assert 'Of 2 images the site is not known.' in html
 
 
 def test_two_images_per_site_are_too_few_to_tell():

@@ -9,6 +9,7 @@ import pytest
 
 from bids_distclip.acquisition.record import VALUE_FIELDS, Acquisition
 from bids_distclip.quality.record import find_records, read_record
+from bids_distclip.reports.numbers import number_rows
 from bids_distclip.reports.participant import build_page
 
 EVIL = '"\'><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -59,7 +60,7 @@ def test_the_verdict_of_every_image_is_said_in_a_sentence(page):
 def test_known_missing_and_doubtful_metadata_are_told_apart(page):
     assert '3 of 14 fields are known; missing: ManufacturersModelName, MagneticFieldStrength' in page
     assert 'not known' in page
-    assert 'sidecar:sub-01_T1w.json' in page
+    assert 'sidecar: sub-01_T1w.json' in page
     rows = re.findall(r'<tr class="doubtful">.*?</tr>', page, flags=re.DOTALL)
     assert len(rows) == 1
     assert 'Repetition time' in rows[0]
@@ -67,7 +68,7 @@ def test_known_missing_and_doubtful_metadata_are_told_apart(page):
 
 def test_findings_of_the_guard_are_listed_largest_first_and_lead_to_their_slices(page):
     text = Tags(page).text
-    assert text.index('Structure lost, 0.6, at') < text.index('Structure invented, 0.4, at')
+    assert text.index('Structure lost, 0.6 of 1, at') < text.index('Structure invented, 0.4 of 1, at')
     targets = re.findall(r'<li><a href="#(image-\d-finding-\d)">', page)
     assert len(targets) == 2
     for target in targets:
@@ -90,12 +91,58 @@ def test_an_output_less_like_the_target_is_to_be_looked_at_again_and_a_noisier_b
     assert 'The output looks less like the target than the source did.' in html
 
 
-def test_numbers_stand_beside_the_source_and_are_judged_by_comparison_only(page):
+def row_of(page: str, label: str) -> str:
+    return Tags(re.search(rf'<tr><th scope="row">{label}.*?</tr>', page, flags=re.DOTALL).group()).text
+
+
+def test_numbers_stand_beside_the_source_and_are_judged_where_a_comparison_or_a_measured_limit_decides(page):
     text = Tags(page).text
-    assert 'Distance to the target' in text
-    assert 'better than the source' in text or 'worse than the source' in text
-    row = re.search(r'<tr><th scope="row">Structure lost.*?</tr>', page, flags=re.DOTALL).group()
-    assert 'judgement' not in row
+    assert 'better than the source' in row_of(page, 'Distance to the target') or 'worse' in row_of(page, 'Distance')
+    assert 'within the limit at most 0.06' in ' '.join(row_of(page, 'Structure lost').split())
+    assert 'limit' not in row_of(page, 'Median in the brain')
+    table = text[text.index('What is good, and what it is'):]
+    places = [table.index(words) for words in ('Judged', 'Structure lost', 'without a verdict', 'Median')]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(('engine', 'value', 'said'), [
+    ('distclip', 0.07, 'past the limit'), ('distclip', 0.05, 'within the limit'), ('nyul', 0.07, None),
+])
+def test_a_number_is_held_against_the_limits_of_the_engine_they_were_measured_on(tmp_path, engine, value, said):
+    record = {'status': 'harmonized', 'engine': {'engine': engine}, 'metrics': {'structure_lost': {'value': value}}}
+    row = row_of(build_page(tmp_path, '01', [record]).read_text(), 'Structure lost')
+    assert said in row if said else 'limit' not in row
+
+
+@pytest.mark.parametrize(('name', 'value', 'said'), [
+    ('target_after', 0.9, 'better'), ('target_after', 0.5, 'worse'), ('target_after', 0.7, 'as in'),
+    ('background_leak', 0.9, 'worse'), ('background_leak', 0.5, 'better'),
+])
+def test_more_is_better_for_some_numbers_and_worse_for_others(name, value, said):
+    (row,) = number_rows({'metrics': {name: {'value': value, 'before': 0.7}}})
+    assert row['judgement'].startswith(said)
+
+
+def test_a_reason_that_is_in_the_verdict_is_not_repeated_below_it(tmp_path):
+    record = {'status': 'harmonized', 'target': {'name': 'p'}, 'warnings': ['Thick slices.']}
+    assert build_page(tmp_path, '01', [record]).read_text().count('Thick slices.') == 2
+    html = build_page(tmp_path, '01', [{**record, 'warnings': ['Thick slices.', 'Half a head.']}]).read_text()
+    assert 'Half a head.' in html
+    assert '2 warnings' in html
+
+
+def test_a_note_on_one_field_does_not_throw_doubt_on_another(tmp_path):
+    acquisition = {'model': 'Prisma', 'echo_time': 0.003, 'notes': ['The remodeled table was read. EchoTime is odd.']}
+    html = build_page(tmp_path, '01', [{'status': 'harmonized', 'acquisition': acquisition}]).read_text()
+    (row,) = re.findall(r'<tr class="doubtful">.*?</tr>', html, flags=re.DOTALL)
+    assert 'Echo time' in row
+
+
+def test_of_an_abstained_image_the_picture_is_named_as_what_was_not_written(derivative, tmp_path):
+    record = read_record(next(iter(find_records(derivative, subject='02')))).to_dict()
+    html = build_page(derivative, '02', [{**record, 'status': 'abstained'}], out=tmp_path / 'p.html').read_text()
+    assert '<figcaption>Result, not written</figcaption>' in html
+    assert '<figcaption>Harmonized</figcaption>' not in html
 
 
 def test_the_methods_text_says_only_what_the_records_say(page):

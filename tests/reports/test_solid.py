@@ -19,7 +19,8 @@ from bids_distclip.errors import UsageError
 from bids_distclip.quality.record import ImageRecord, record_path, write_record
 from bids_distclip.reports import niivue
 from bids_distclip.reports.participant import build_page
-from bids_distclip.reports.solid import LIMIT, RIM, WHITE, NotSolid, make_solid
+from bids_distclip.reports.scale import WHITE
+from bids_distclip.reports.solid import LIMIT, RIM, STEPS, NotSolid, make_solid
 
 EVIL = '"\'><script>alert(1)</script>'
 MODULE = 'const version="<0>";class Own{}class Image{}export{Own as Niivue,Image as NVImage,version};'
@@ -43,7 +44,7 @@ def test_both_volumes_are_small_valid_lie_where_the_head_lies_and_share_one_grid
                   for image, data, level in ((small, own, 0.3), (mask, big, 0.5))]
         np.testing.assert_allclose(*centre, atol=1.0)
         assert 0.9 < np.percentile(own[own > 0], 99.5) <= WHITE
-    assert len(solid.source) + len(solid.harmonized) < LIMIT
+    assert len(solid.source) + len(solid.harmonized) + len(solid.uncertainty) < LIMIT
 
 
 def test_nothing_but_the_brain_and_a_rim_is_in_the_page(study):
@@ -108,10 +109,53 @@ def test_without_the_option_a_page_has_neither_volumes_nor_a_script_for_them(stu
     assert '3-D' not in html
 
 
-def test_an_abstained_image_has_no_3d(study):
+def test_of_an_abstained_image_the_source_is_alone_and_the_page_says_why(study):
     bids, out, record = study
-    html = build_page(out, '01', [{**record, 'status': 'abstained'}], bids_dir=bids).read_text()
+    output = record['output'].replace('harmonized', 'untouched')
+    (out / record['output']).rename(out / output)
+    record |= {'status': 'abstained', 'output': output, 'reason': 'Too blurred.'}
+    solid = make_solid(record, bids_dir=bids, output_dir=out)
+    assert (solid.harmonized, solid.uncertainty, solid.evened) == ('', '', False)
+    assert np.asarray(volume(solid.source).dataobj).std() > 0.1
+    html = build_page(out, '01', [record], bids_dir=bids).read_text()
+    assert 'there is no harmonized volume to show' in html
+    assert 'data-harmonized' not in html
+    assert 'data-turn' not in html
+    assert 'data-over' not in html
+
+
+@pytest.mark.parametrize('status', ['skipped', 'failed'])
+def test_an_image_no_engine_worked_on_has_no_3d(study, status):
+    bids, out, record = study
+    html = build_page(out, '01', [{**record, 'status': status}], bids_dir=bids).read_text()
     assert '3-D' not in html
+
+
+def test_uncertainty_is_in_the_scale_of_the_harmonized_image_and_lies_on_its_grid(study):
+    bids, out, record = study
+    solid = make_solid(record, bids_dir=bids, output_dir=out)
+    spread, harmonized = (volume(text) for text in (solid.uncertainty, solid.harmonized))
+    np.testing.assert_allclose(spread.affine, harmonized.affine)
+    # The spread of the phantom is a tenth of the harmonized image.
+    assert solid.reach == pytest.approx(0.1)
+    inner = harmonized.get_fdata() > 0.4
+    assert np.median((spread.get_fdata() / harmonized.get_fdata().clip(0.1))[inner]) == pytest.approx(0.1, abs=0.005)
+    assert np.unique(np.asarray(spread.dataobj.get_unscaled())).size <= STEPS
+
+
+def test_where_the_run_kept_no_map_of_uncertainty_the_page_says_which_option_keeps_it(study):
+    bids, out, record = study
+    assert 'did not keep its map' not in build_page(out, '01', [record], bids_dir=bids).read_text()
+    (out / 'sub-01/anat/sub-01_desc-harmonized_uncertainty.nii.gz').unlink()
+    html = build_page(out, '01', [record], bids_dir=bids).read_text()
+    assert 'did not keep its map (--output-level full does)' in html
+    assert 'data-uncertainty' not in html
+
+
+def test_a_broken_map_of_uncertainty_is_told_and_stops_no_page(study):
+    bids, out, record = study
+    (out / 'sub-01/anat/sub-01_desc-harmonized_uncertainty.nii.gz').write_bytes(b'\x1f\x8b half')
+    assert 'a file cannot be read' in build_page(out, '01', [record], bids_dir=bids).read_text()
 
 
 class Attributes(HTMLParser):
@@ -138,7 +182,8 @@ def test_volumes_are_plain_base64_in_attributes_and_no_name_breaks_out_of_them(s
     assert page.scripts == 1
     (found,) = page.data
     assert found['data-library'] == 'assets/niivue.js'
-    assert volume(found['data-source']).shape == volume(found['data-harmonized']).shape
+    volumes = [volume(found[f'data-{name}']) for name in ('source', 'harmonized', 'uncertainty')]
+    assert len({one.shape for one in volumes}) == 1
 
 
 def test_a_page_with_3d_weighs_less_than_3_mb_per_image(study):

@@ -81,9 +81,19 @@ def test_v_opens_the_brain_in_3d_f_toggles_it_and_s_goes_back(launch, study):
     np.testing.assert_allclose(drawn(page, box, what='harmonized'), harmonized, atol=3)
     page.keyboard.press('d')
     page.wait_for_timeout(500)
-    assert box.locator('[data-over]').get_attribute('aria-pressed') == 'true'
-    assert 'source 0.' in box.locator('.where').inner_text()
+    over = {name: box.locator(f'[data-over={name}]') for name in ('difference', 'uncertainty')}
+    assert over['difference'].get_attribute('aria-pressed') == 'true'
+    assert box.locator('.where').inner_text().count('0.') == 3
     assert page.trouble == []
+    page.keyboard.press('d')
+    page.keyboard.press('u')
+    unsure = drawn(page, box, what='harmonized')
+    assert over['difference'].get_attribute('aria-pressed') == 'false'
+    assert over['uncertainty'].get_attribute('aria-pressed') == 'true'
+    # The phantom is unsure where it is bright, so the overlay changes the brain.
+    assert np.abs(unsure - harmonized).mean() > 3
+    page.keyboard.press('u')
+    np.testing.assert_allclose(drawn(page, box, what='harmonized'), harmonized, atol=3)
     page.set_viewport_size({'width': 350, 'height': 800})
     page.wait_for_timeout(500)
     assert page.evaluate('document.documentElement.scrollWidth') <= 350
@@ -93,6 +103,25 @@ def test_v_opens_the_brain_in_3d_f_toggles_it_and_s_goes_back(launch, study):
     assert not box.is_visible()
     assert page.trouble == []
     assert {url for url in page.asked if not url.startswith(('data:', 'blob:'))} == {path.as_uri(), library.as_uri()}
+
+
+def test_an_abstained_image_shows_its_source_alone_whatever_key_is_pressed(launch, study):
+    bids, out, record = study
+    record |= {'status': 'abstained', 'reason': 'Too blurred.'}
+    path = build_page(out, '01', [record], bids_dir=bids)
+    write_library(out)
+    page = launch(*SOFTWARE)
+    box = opened(page, path)
+    first = drawn(page, box, what='source')
+    assert first.std() > 10
+    assert page.locator('#image-1 .state').inner_text() == 'Source'
+    assert not page.get_by_text('flicker by itself').is_visible()
+    page.keyboard.press('f')
+    np.testing.assert_allclose(drawn(page, box, what='source'), first, atol=3)
+    assert 'harmonized' not in box.locator('.where').inner_text()
+    page.keyboard.press('d')
+    assert page.locator('#image-1 [data-pane=difference]').is_visible()
+    assert page.trouble == []
 
 
 def test_without_webgl_a_sentence_says_so_and_the_rest_of_the_page_works(launch, study):

@@ -62,7 +62,7 @@ def test_the_source_is_passed_through_with_its_values_and_the_reason_in_its_side
     assert np.array_equal(np.asarray(given.dataobj), np.asarray(kept.dataobj))
     assert np.array_equal(given.affine, kept.affine)
     told = json.loads((path.parent / 'sub-01_desc-untouched_T1w.json').read_text())['Harmonization']
-    assert told['Abstained'][0].startswith('Everything is too much (change ')
+    assert told['Abstained'][0].startswith('Everything is too much (size of the change ')
     assert told['OutputSHA256'] == sha256(path)
     assert not any('desc-harmonized' in name for name in files(run.output_dir))
     assert record.status == 'abstained'

@@ -62,9 +62,16 @@
 
   async function unpack(box) {
     const { NVImage } = await load();
-    const read = (name) => NVImage.loadFromBase64({ base64: box.dataset[name], name: `${name}.nii.gz`, cal_min: 0, cal_max: WHITE, colorbarVisible: false });
-    const parts = { source: await read('source'), harmonized: await read('harmonized') };
-    return { ...parts, difference: difference(parts) };
+    const read = (name, rest) => NVImage.loadFromBase64({ base64: box.dataset[name], name: `${name}.nii.gz`, cal_min: 0, cal_max: WHITE, colorbarVisible: false, ...rest });
+    const parts = { source: await read('source') };
+    if (box.dataset.harmonized) {
+      parts.harmonized = await read('harmonized');
+      parts.difference = difference(parts);
+    }
+    // What is within an eighth of the range is left clear, so that the brain can be seen.
+    const reach = Number(box.dataset.reach);
+    if (box.dataset.uncertainty) parts.uncertainty = await read('uncertainty', { colormap: 'magma', opacity: 0.8, cal_min: reach / 8, cal_max: reach, colorbarVisible: true });
+    return parts;
   }
 
   // Harmonized minus source. What is within a quarter of the range is left clear, so that the brain can be seen.
@@ -83,13 +90,14 @@
 
   function point(box, parts, { mm, vox }) {
     const [x, y, z] = [...mm].map((value) => value.toFixed(0));
-    const number = (name) => parts[name].getValue(...vox).toFixed(2);
-    box.querySelector('.where').textContent = `x ${x}, y ${y}, z ${z} mm: source ${number('source')}, harmonized ${number('harmonized')}`;
+    const told = ['source', 'harmonized', 'uncertainty'].filter((name) => parts[name]).map((name) => `${name} ${parts[name].getValue(...vox).toFixed(2)}`);
+    box.querySelector('.where').textContent = `x ${x}, y ${y}, z ${z} mm: ${told.join(', ')}`;
   }
 
   async function show(view) {
     const box = view.querySelector('.solid');
-    box.querySelector('[data-over]')?.setAttribute('aria-pressed', String(view.classList.contains('over')));
+    const over = view.dataset.over || '';
+    for (const button of box.querySelectorAll('[data-over]')) button.setAttribute('aria-pressed', String(button.dataset.over === over));
     if (view.dataset.mode !== 'solid') return;
     try {
       space ??= start(box);
@@ -105,24 +113,40 @@
         found.viewer.onLocationChange = (where) => point(box, parts, where);
       }
       const { viewer, parts } = found;
-      const below = parts[view.dataset.showing];
-      viewer.volumes = [below, ...(view.classList.contains('over') ? [parts.difference] : [])];
+      const name = parts.harmonized ? view.dataset.showing : 'source';
+      const below = parts[name];
+      viewer.volumes = [below, ...(parts[over] ? [parts[over]] : [])];
       viewer.setVolume(below, 0);
       // Two by two where there is height for it, else what fits best; setting it draws, so only after the volumes.
       const layout = view.classList.contains('large') ? 2 : 0;
       if (viewer.opts.multiplanarLayout !== layout) viewer.setMultiplanarLayout(layout);
+      if (view.dataset.at) {
+        viewer.scene.crosshairPos = viewer.mm2frac(view.dataset.at.split(' ').map(Number));
+        delete view.dataset.at;
+        viewer.drawScene();
+      }
       viewer.createOnLocationChange();
       tell(box, '');
-      box.dataset.drawn = view.dataset.showing;
+      box.dataset.drawn = name;
+      box.dataset.drawnOver = over;
     } catch (error) {
       tell(box, error.message);
     }
   }
 
+  for (const button of document.querySelectorAll('[data-at]')) {
+    button.addEventListener('click', () => {
+      const view = button.closest('article.image').querySelector('.viewer');
+      view.dataset.at = button.dataset.at;
+      if (view.dataset.mode === 'solid') show(view); else go(view, 'solid');
+      view.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
+      view.querySelector('[data-go=solid]').focus({ preventScroll: true });
+    });
+  }
   for (const box of rooms) {
     const view = box.closest('.viewer');
     view.addEventListener('shown', () => show(view));
-    box.querySelector('[data-turn]').addEventListener('click', () => go(view, 'flicker'));
-    box.querySelector('[data-over]')?.addEventListener('click', () => go(view, 'difference'));
+    box.querySelector('[data-turn]')?.addEventListener('click', () => go(view, 'flicker'));
+    for (const button of box.querySelectorAll('[data-over]')) button.addEventListener('click', () => go(view, button.dataset.over));
   }
 }

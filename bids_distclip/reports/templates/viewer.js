@@ -8,6 +8,11 @@ function pane(viewer, name) {
   return viewer.querySelector(`.pane[data-pane="${name}"]`);
 }
 
+function label(viewer, name) {
+  const found = pane(viewer, name);
+  return found ? found.querySelector('figcaption').textContent : '';
+}
+
 function showing(viewer) {
   const mode = viewer.dataset.mode;
   const on = mode === 'flicker' || mode === 'wipe' ? ['source', 'harmonized'] : [mode];
@@ -18,17 +23,24 @@ function showing(viewer) {
   for (const button of viewer.querySelectorAll('[data-go]')) {
     button.setAttribute('aria-pressed', String(button.dataset.go === mode));
   }
-  const name = viewer.dataset.showing === 'source' ? 'Source' : 'Harmonized';
-  const words = { all: '', flicker: name, solid: name, wipe: 'left: source, right: harmonized' };
+  const below = viewer.dataset.showing === 'source' || (mode === 'solid' && !turns(viewer)) ? 'source' : 'harmonized';
+  const name = label(viewer, below);
+  const words = { all: '', flicker: name, solid: name, wipe: `left: ${label(viewer, 'source')}, right: ${label(viewer, 'harmonized')}`.toLowerCase() };
   viewer.querySelector('.state').textContent = mode in words ? words[mode] : '';
   viewer.dispatchEvent(new Event('shown'));
 }
 
+// Of an image whose result was not written the volume of the source is alone.
+function turns(viewer) {
+  return Boolean(viewer.querySelector('[data-turn]'));
+}
+
 function go(viewer, mode) {
   const solid = viewer && viewer.dataset.mode === 'solid';
-  if (!viewer || !(viewer.querySelector(`[data-go="${mode}"]`) || (solid && mode === 'flicker'))) return;
-  if (solid && mode === 'difference') {
-    viewer.classList.toggle('over');
+  if (!viewer || (solid && mode === 'flicker' && !turns(viewer))) return;
+  if (!(viewer.querySelector(`[data-go="${mode}"]`) || (solid && mode === 'flicker'))) return;
+  if (solid && viewer.querySelector(`[data-over="${mode}"]`)) {
+    viewer.dataset.over = viewer.dataset.over === mode ? '' : mode;
   } else if (mode === 'flicker' && (solid || viewer.dataset.mode === 'flicker')) {
     viewer.dataset.showing = viewer.dataset.showing === 'source' ? 'harmonized' : 'source';
   } else {

@@ -1,0 +1,58 @@
+"""The way from page to page: who comes before and after a person, and the group page, kept right on every page."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_distclip.reports.page import environment, save
+
+_NAME = re.compile('sub-[A-Za-z0-9+]+')
+_OPEN, _CLOSE = '<nav class="people"', '</nav>'
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where a page leads: the people before and after (empty at both ends), its number of so many, a group page."""
+
+    before: str
+    after: str
+    number: int
+    people: int
+    group: bool
+
+
+def way(output_dir: Path, *, name: str) -> Way:
+    """Return where the page of ``sub-XX`` leads, by the folders and pages of an output folder."""
+    folders = {path.name for path in output_dir.glob('sub-*') if _NAME.fullmatch(path.name) and path.is_dir()}
+    people = sorted(folders | {name})
+    place = people.index(name)
+    before, after = (people[i] if 0 <= i < len(people) else '' for i in (place - 1, place + 1))
+    return Way(before, after, place + 1, len(people), (output_dir / 'group.html').is_file())
+
+
+def connect(output_dir: Path, *, people: Collection[str] | None = None) -> list[Path]:
+    """Set the links on the pages of some people (labels without ``sub-``), or all, right; return what was changed.
+
+    Pages are made one by one, often before the next person's folder or the group page is there. What cannot be read
+    or written is left as it is.
+    """
+    changed = []
+    for path in sorted(output_dir.glob('sub-*.html')):
+        if people is None or path.stem.removeprefix('sub-') in people:
+            with contextlib.suppress(OSError, ValueError):
+                changed += _connect(path)
+    return changed
+
+
+def _connect(path: Path) -> list[Path]:
+    text = path.read_text(encoding='utf-8')
+    start = text.find(_OPEN)
+    end = text.find(_CLOSE, start) + len(_CLOSE)
+    if start < 0 or end <= start or not _NAME.fullmatch(path.stem):
+        return []
+    links = environment().get_template('people.html').render(way=way(path.parent, name=path.stem)).strip()
+    return [save(text[:start] + links + text[end:], path=path)] if text[start:end] != links else []
