@@ -91,6 +91,18 @@ def make_scan() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def make_root() -> Callable[[Path], Path]:
+    """Return the function that writes the files at the root of a dataset."""
+    return start_dataset
+
+
+@pytest.fixture
+def make_head() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return the function that makes an image, its brain mask and its affine."""
+    return head
+
+
+@pytest.fixture
 def make_dataset(tmp_path) -> Callable[..., Path]:
     """Return a function that makes a dataset of ``people``, each with some suffixes, in one session or none."""
 

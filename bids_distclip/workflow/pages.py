@@ -62,8 +62,8 @@ def check_viewer(settings: Settings) -> None:
     """Raise UsageError if a viewer was asked for that is not installed, or for pages without pictures."""
     if settings.report_viewer != 'none':
         if settings.report_figures == 'none':
-            raise UsageError(f'--report-viewer {settings.report_viewer} shows pictures, and --report-figures none draws '
-                             'none.', cure='leave one of the two out.')
+            raise UsageError(f'--report-viewer {settings.report_viewer} goes with pictures, and there are to be none.',
+                             cure='leave out --report-viewer or --report-figures none.')
         from bids_distclip.reports.niivue import read_library
 
         read_library()
