@@ -1,7 +1,7 @@
 #!/bin/bash
-# One Slurm task per participant; all write into one output folder. Made for bids_distclip 0.1.0.
+# One Slurm task per line of a file of people; all write into one output folder. Made for bids_distclip 0.1.0.
 #
-#   ls BIDS_DIR | sed -n 's/^sub-//p' > people.txt
+#   ls BIDS_DIR | sed -n 's/^sub-//p' > people.txt                 # a line may name several people: | xargs -n 20
 #   sbatch --array=1-$(wc -l < people.txt)%20 slurm_array.sh BIDS_DIR OUTPUT_DIR people.txt [options of bids_distclip]
 #   sbatch --dependency=afterany:JOB --wrap 'bids_distclip BIDS_DIR OUTPUT_DIR group'
 #
@@ -21,9 +21,9 @@ fi
 bids_dir=$(realpath "$1")
 mkdir -p "$2"
 output_dir=$(realpath "$2")
-person=$(sed -n "${SLURM_ARRAY_TASK_ID:?run me with sbatch --array}p" "$3")
+read -ra people <<< "$(sed -n "${SLURM_ARRAY_TASK_ID:?run me with sbatch --array}p" "$3")"
 shift 3
-if [ -z "$person" ]; then
+if [ -z "${people[*]:-}" ]; then
     echo "There is no line $SLURM_ARRAY_TASK_ID in the file of people." >&2
     exit 64
 fi
@@ -34,6 +34,6 @@ if [ -n "${DISTCLIP_IMAGE:-}" ]; then
     run=(apptainer run --containall --nv -B "$bids_dir:$bids_dir:ro" -B "$output_dir" -B "$work" "$DISTCLIP_IMAGE")
 fi
 # The whole dataset is validated once, before: every task doing so would read it as often as there are people.
-"${run[@]}" "$bids_dir" "$output_dir" participant --participant-label "$person" \
+"${run[@]}" "$bids_dir" "$output_dir" participant --participant-label "${people[@]}" \
     --skip-bids-validation --work-dir "$work" \
     --nprocs "${SLURM_CPUS_PER_TASK:-4}" "$@"

@@ -53,6 +53,7 @@ class Settings(BaseModel):
     output_desc: Literal['harmonized', 'preproc'] = 'harmonized'
     on_doubt: Literal['abstain', 'warn'] = 'abstain'
     output_level: Literal['minimal', 'standard', 'full'] = 'standard'
+    report_figures: Literal['all', 'none'] = 'all'
     report_viewer: Literal['none', 'niivue'] = 'none'
 
     work_dir: Path | None = None

@@ -56,14 +56,14 @@ def head(
 
 def write_scan(
     root: Path, *, subject: str, suffix: str, session: str | None = None, seed: int = 0, gain: float = 1.0,
-    sidecar: bool = True, extra: str = '',
+    sidecar: bool = True, extra: str = '', size: float = 5.0,
 ) -> Path:
     """Write one phantom scan into a BIDS dataset and return its path."""
     parts = [f'sub-{subject}', *([f'ses-{session}'] if session else [])]
     folder = root.joinpath(*parts, 'anat')
     folder.mkdir(parents=True, exist_ok=True)
     stem = '_'.join([*parts, *([extra] if extra else []), suffix])
-    data, _, affine = head(suffix, seed=seed, gain=gain)
+    data, _, affine = head(suffix, seed=seed, gain=gain, size=size)
     image = nib.Nifti1Image(data, affine)
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
@@ -88,6 +88,18 @@ def start_dataset(root: Path) -> Path:
 def make_scan() -> Callable[..., Path]:
     """Return the function that writes one phantom scan."""
     return write_scan
+
+
+@pytest.fixture
+def make_root() -> Callable[[Path], Path]:
+    """Return the function that writes the files at the root of a dataset."""
+    return start_dataset
+
+
+@pytest.fixture
+def make_head() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return the function that makes an image, its brain mask and its affine."""
+    return head
 
 
 @pytest.fixture

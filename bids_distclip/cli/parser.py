@@ -78,6 +78,9 @@ def _add_output_options(parser: Parser) -> None:
                        help='desc- of the outputs (default harmonized); preproc is what other apps look for')
     group.add_argument('--output-level', choices=('minimal', 'standard', 'full'),
                        help='minimal: image and sidecar; standard (default): also masks; full: also maps of spread')
+    group.add_argument('--report-figures', choices=('all', 'none'),
+                       help='none: pages with numbers and no pictures, which are most of what a small image costs '
+                       '(default all)')
     group.add_argument('--report-viewer', choices=('none', 'niivue'),
                        help='niivue: pages show each brain in 3-D as well, which needs the extra [reports] and masks '
                        '(default none)')

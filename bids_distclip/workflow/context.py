@@ -20,7 +20,10 @@ from bids_distclip.workflow.targets import TargetSpec
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the app, as its steps in worker processes see it."""
+    """One run of the app, as its steps in worker processes see it.
+
+    ``scheduled``: the cards are those that a cluster's scheduler gives to each job; this machine need not have any.
+    """
 
     run_id: str
     settings: Settings
@@ -29,6 +32,12 @@ class Run:
     cards: tuple[Card, ...]
     gpu_slots: int = 1
     weights_sha256: str | None = None
+    scheduled: bool = False
+
+    @property
+    def on_card(self) -> bool:
+        """Tell whether the harmonize steps compute on cards."""
+        return self.scheduled or bool(self.cards)
 
     @property
     def output_dir(self) -> Path:
@@ -56,7 +65,7 @@ class Run:
             'run_id': self.run_id, 'settings': self.settings.model_dump(mode='json'), 'work': str(self.work),
             'targets': [target.to_dict() for target in self.targets],
             'cards': [card.to_dict() for card in self.cards], 'gpu_slots': self.gpu_slots,
-            'weights_sha256': self.weights_sha256,
+            'weights_sha256': self.weights_sha256, 'scheduled': self.scheduled,
         }, indent=2))
         return path
 
@@ -68,7 +77,7 @@ class Run:
             run_id=raw['run_id'], settings=Settings(**raw['settings']), work=Path(raw['work']),
             targets=tuple(TargetSpec.from_dict(t) for t in raw['targets']),
             cards=tuple(Card(**card) for card in raw['cards']), gpu_slots=raw['gpu_slots'],
-            weights_sha256=raw['weights_sha256'],
+            weights_sha256=raw['weights_sha256'], scheduled=raw['scheduled'],
         )
 
 

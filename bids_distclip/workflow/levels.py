@@ -23,7 +23,7 @@ from bids_distclip.workflow.pages import check_viewer, connect_pages, make_pages
 from bids_distclip.workflow.plan import Plan, make_plan
 from bids_distclip.workflow.products import write_skip
 from bids_distclip.workflow.resources import available_cores
-from bids_distclip.workflow.run import device_line, run_graph, wants_card
+from bids_distclip.workflow.run import device_line, on_cluster, run_graph, wants_card
 from bids_distclip.workflow.status import Status, exit_code, merge, read_statuses, write_status
 from bids_distclip.workflow.steps import report_subject
 from bids_distclip.workflow.targets import resolve_targets
@@ -57,7 +57,8 @@ def run_participants(settings: Settings) -> int:
     """
     if not settings.bids_dir.is_dir():
         raise NoInput('The dataset is not there.', file=settings.bids_dir, cure='check bids_dir.')
-    cards = choose_cards(settings.device) if wants_card(settings) else ()
+    scheduled = wants_card(settings) and settings.device.startswith('cuda') and on_cluster(settings.use_plugin)
+    cards = choose_cards(settings.device) if wants_card(settings) and not scheduled else ()
     targets = resolve_targets(settings)
     check_engine(settings.engine, targets=targets)
     weights = engine_weights_sha256(settings.engine, weights=settings.weights)
@@ -73,7 +74,7 @@ def run_participants(settings: Settings) -> int:
         plan.check()
         return 0
     plan.check()
-    run = _open_run(settings, cards=cards, plan=plan, weights=weights, targets=targets)
+    run = _open_run(settings, cards=cards, scheduled=scheduled, plan=plan, weights=weights, targets=targets)
     print(device_line(run), flush=True)
     try:
         return _process(run, plan=plan)
@@ -110,12 +111,15 @@ def select(settings: Settings) -> Selection:
     )
 
 
-def _open_run(settings: Settings, *, cards: tuple[Card, ...], plan: Plan, weights: str | None, targets: tuple) -> Run:
+def _open_run(
+    settings: Settings, *, cards: tuple[Card, ...], scheduled: bool, plan: Plan, weights: str | None, targets: tuple
+) -> Run:
     run_id = new_run_id()
     jobs = settings.gpu_jobs or len(cards)
     run = Run(
         run_id=run_id, settings=settings, work=open_work(settings, run_id=run_id), targets=targets, cards=cards,
         gpu_slots=max(1, -(-jobs // len(cards))) if cards else 1, weights_sha256=weights,
+        scheduled=scheduled,
     )
     run.logs.mkdir(parents=True)
     (run.logs / 'config.toml').write_text(settings.to_toml())

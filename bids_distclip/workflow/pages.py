@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from bids_distclip.dataset.description import write_ignore
+from bids_distclip.errors import UsageError
 from bids_distclip.settings import Settings
 
 
@@ -65,8 +66,11 @@ def solid_from(settings: Settings) -> Path | None:
 
 
 def check_viewer(settings: Settings) -> None:
-    """Raise UsageError if a viewer was asked for that is not installed."""
+    """Raise UsageError if a viewer was asked for that is not installed, or for pages without pictures."""
     if settings.report_viewer != 'none':
+        if settings.report_figures == 'none':
+            raise UsageError(f'--report-viewer {settings.report_viewer} goes with pictures, and there are to be none.',
+                             cure='leave out --report-viewer or --report-figures none.')
         from bids_distclip.reports.niivue import read_library
 
         read_library()

@@ -54,7 +54,7 @@ def _session(
     """Add the nodes of one subject and session; return those that write."""
     files = [str(job.save(run.work / 'jobs')) for job in jobs]
     gather = pe.Node(Merge(len(jobs)), name=_name('gather', jobs[0]), run_without_submitting=True)
-    on_card = bool(run.cards)
+    on_card = run.on_card
     harmonize = pe.Node(
         Harmonize(run_file=str(run_file), job_files=files, use_gpu=on_card), name=_name('harmonize', jobs[0]),
         n_procs=1 if on_card else threads,

@@ -207,6 +207,8 @@ def _figures(
     run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Draw the figures of the record; those that cannot be drawn are told, and never fail an image."""
+    if run.settings.report_figures == 'none':
+        return {}, ()
     folder = record_path(run.output_dir, job.subject, job.name).parent
     try:
         from bids_distclip.quality.guard import compare_structure, find_places

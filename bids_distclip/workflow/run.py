@@ -19,6 +19,9 @@ from bids_distclip.workflow.resources import available_cores, available_memory, 
 
 log = logging.getLogger('bids_distclip')
 
+#: Plugins whose steps run on this machine.
+_LOCAL = (None, 'MultiProc', 'LegacyMultiProc', 'Linear', 'Debug')
+
 
 def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> None:
     """Process ``jobs`` and return when every step has ended; ``told`` gets the name of each node that ended.
@@ -33,7 +36,7 @@ def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> 
     plugin, plugin_args = read_plugin(run.settings.use_plugin)
     cores = run.settings.nprocs or available_cores()
     memory = run.settings.mem_gb or available_memory()
-    threads = _threads(run, jobs=jobs, cores=cores, memory=memory, on_cluster=plugin not in (None, 'MultiProc'))
+    threads = _threads(run, jobs=jobs, cores=cores, memory=memory, on_cluster=on_cluster(run.settings.use_plugin))
     _prepare_environment(run, threads=threads)
 
     from bids_distclip.workflow.participant import build_graph
@@ -87,6 +90,11 @@ def read_plugin(path: Path | None) -> tuple[str | None, dict[str, Any]]:
         raise UsageError(f'The plugin {raw["plugin"]} returns before the images are done.', file=path,
                          cure=f'use {raw["plugin"].removesuffix("Graph")} instead.')
     return raw['plugin'], dict(raw.get('plugin_args') or {})
+
+
+def on_cluster(plugin_file: Path | None) -> bool:
+    """Tell whether a plugin hands each step to a scheduler, which has its own cards; raises as :func:`read_plugin`."""
+    return read_plugin(plugin_file)[0] not in _LOCAL
 
 
 class _Teller:
@@ -173,6 +181,8 @@ def _write_graph(graph: Any, *, folder: Path) -> None:
 
 def device_line(run: Run) -> str:
     """Return in words what the run computes on."""
+    if run.scheduled:
+        return f'device: {run.settings.device}, of the card that the scheduler gives to each job'
     if not run.cards:
         return 'device: cpu' + (' (no card is visible)' if run.settings.device == 'auto' else '')
     return 'device: ' + ', '.join(f'cuda:{c.index} {c.name} ({c.memory_gb:.0f} GB)' for c in run.cards)

@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_distclip.errors import BadData, DistclipError, TryAgain
+from bids_distclip.errors import BadData, DistclipError
 from bids_distclip.harmonizers.base import CANONICAL_SCALE, Target
 from bids_distclip.quality.record import record_path
 from bids_distclip.workflow.context import Run
-from bids_distclip.workflow.gpu import lease
+from bids_distclip.workflow.gpu import choose_cards, lease
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.pages import make_page, solid_from
 from bids_distclip.workflow.products import write_failure, write_products
@@ -88,7 +88,7 @@ def harmonize_session(run_file: str, *, job_files: Sequence[str], prepared: Sequ
     with ExitStack() as held:
         try:
             device = held.enter_context(_device(run))
-        except TryAgain as error:
+        except DistclipError as error:
             return [attempt(run, job=job, work=functools.partial(_raise, error)) for job in jobs]
         log.info('%s ses %s: harmonizing on %s', jobs[0].subject, jobs[0].session or '-', device)
         return [
@@ -211,10 +211,12 @@ def _target_file(run: Run, spec: TargetSpec) -> Path:
 
 @contextmanager
 def _device(run: Run) -> Iterator[str]:
-    if not run.cards:
+    if not run.on_card:
         yield 'cpu'
         return
-    with lease(run.cards, slots=run.gpu_slots) as card:
+    # Which cards a scheduler gave to this job can be seen only here.
+    cards = choose_cards(run.settings.device) if run.scheduled else run.cards
+    with lease(cards, slots=run.gpu_slots) as card:
         yield f'cuda:{card.index}'
 
 

@@ -126,7 +126,7 @@ def slurm_task(tmp_path):
     stand_in = tmp_path / 'bin' / 'bids_distclip'
     stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     stand_in.chmod(0o755)
-    (tmp_path / 'people.txt').write_text('01\n02\n')
+    (tmp_path / 'people.txt').write_text('01\n02\n03 04\n')
     (tmp_path / 'data').mkdir()
 
     def run(task: str | None, *words: str) -> subprocess.CompletedProcess:
@@ -147,7 +147,11 @@ def test_a_task_of_the_slurm_array_harmonizes_its_own_person(slurm_task, tmp_pat
     assert not settings.work_dir.exists()
 
 
-@pytest.mark.parametrize('task', ['3', None])
+def test_a_line_of_several_people_is_one_task_of_the_slurm_array(slurm_task):
+    assert read_settings(slurm_task('3').stdout.splitlines()).participants == ('03', '04')
+
+
+@pytest.mark.parametrize('task', ['4', None])
 def test_a_slurm_task_without_a_person_fails(slurm_task, task):
     done = slurm_task(task)
     assert done.returncode != 0

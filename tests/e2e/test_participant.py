@@ -255,6 +255,18 @@ def test_a_card_that_is_not_there_ends_the_run_at_once(make_dataset, tmp_path, c
     assert '--device cpu' in capsys.readouterr().err
 
 
+def test_pages_without_pictures_say_so_and_draw_none(make_dataset, tmp_path, capsys):
+    data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+    words = [str(data), str(out), 'participant', *FAST, '--report-figures', 'none', '-w', str(tmp_path / 'work')]
+    assert main(words) == 0
+    page = (out / 'sub-01.html').read_text()
+    assert 'No pictures were drawn' in page
+    assert '<img' not in page
+    assert [path.name for path in (out / 'sub-01' / 'figures').iterdir()] == ['sub-01_T1w_record.json']
+    assert main([*words, '--report-viewer', 'niivue']) == 64
+    assert '--report-figures none' in capsys.readouterr().err
+
+
 def test_brain_masks_of_other_apps_are_used(make_dataset, tmp_path):
     data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
     source = nib.load(data / 'sub-01/anat/sub-01_T1w.nii.gz')

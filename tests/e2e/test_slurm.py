@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bids_distclip.workflow.gpu import visible_cards
+
 SPEC = Path(__file__).parents[2] / 'bids_app_spec'
 FAST = ('--engine', 'identity', '--bias-correction', 'none', '--device', 'cpu', '--skip-bids-validation')
 
@@ -43,6 +45,28 @@ def test_nipypes_plugin_runs_every_step_as_a_job_of_its_own(make_dataset, tmp_pa
     nodes = set(call(['squeue', '-h', '-t', 'all', '-o', '%N', '-j', ','.join(jobs)]).split())
     assert len(jobs) >= 8
     assert nodes == {'node1', 'node2'}
+
+
+def test_only_the_step_that_harmonizes_asks_for_a_card_and_the_submitting_machine_needs_none(make_dataset, tmp_path):
+    data, out, plugin = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out', tmp_path / 'plugin.yaml'
+    plugin.write_text('plugin: SLURM\nplugin_args: {sbatch_args: "--mem=1500M --cpus-per-task=1"}\n')
+    first = set(call(['squeue', '-h', '-t', 'all', '-o', '%i']).split())
+    words = [data, out, 'participant', '--use-plugin', plugin, '-w', tmp_path / 'work', *FAST, '--device', 'cuda']
+    done = subprocess.run([sys.executable, '-m', 'bids_distclip', *map(str, words)], capture_output=True, text=True,
+                          check=False, timeout=1500)
+    listed = [line.split() for line in call(['squeue', '-h', '-t', 'all', '-o', '%i %j %b']).splitlines()]
+    asked = {name.partition('.')[0]: gres for job, name, gres in listed if job not in first}
+    assert {name for name, gres in asked.items() if 'gpu:1' in gres} == {'harmonize_sub_01_T1w'}
+    assert 'prepare_sub_01_T1w' in asked
+    assert 'of the card that the scheduler gives to each job' in done.stdout
+    if visible_cards():
+        assert done.returncode == 0, done.stdout
+        assert people_of(out) == ['sub-01_desc-harmonized_T1w.nii.gz']
+        return
+    # The stand-in for a card is none that torch could compute on, and the job says so.
+    assert done.returncode == 64, done.stdout + done.stderr
+    status = json.loads(next(out.glob('logs/*/status.json')).read_text())
+    assert 'torch sees no such card' in status['images'][0]['reason']
 
 
 def test_the_array_harmonizes_everybody_into_one_folder_at_once(make_dataset, tmp_path):

@@ -56,11 +56,13 @@ def test_on_the_processor_no_step_asks_nipype_for_a_card(run):
     assert nodes['harmonize_sub_01_ses_a_T1w'].n_procs == 4
 
 
-def test_with_a_card_only_the_harmonize_step_asks_for_it_and_takes_one_slot(run):
-    run = dataclasses.replace(run, cards=(Card(0, 'A', 'u', 8.0),))
+@pytest.mark.parametrize('cards', [{'cards': (Card(0, 'A', 'u', 8.0),)}, {'scheduled': True}])
+def test_with_a_card_only_the_harmonize_step_asks_for_it_and_takes_one_slot(run, cards):
+    run = dataclasses.replace(run, **cards)
     nodes, _ = graph_of(run, '01_a_T1w', '01_a_T2w', threads=4)
     assert [name for name, node in nodes.items() if node.is_gpu_node()] == ['harmonize_sub_01_ses_a_T1w']
     assert nodes['harmonize_sub_01_ses_a_T1w'].n_procs == 1
+    assert nodes['harmonize_sub_01_ses_a_T1w'].plugin_args['sbatch_args'] == '--gres=gpu:1'
 
 
 def test_larger_images_declare_more_memory(run, tmp_path):

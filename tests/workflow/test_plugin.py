@@ -10,6 +10,7 @@ from nipype.interfaces.utility import Function
 from nipype.pipeline import engine as pe
 
 from bids_distclip.workflow.plugin import SurvivingMultiProc
+from bids_distclip.workflow.run import on_cluster
 
 
 @pytest.fixture
@@ -92,3 +93,13 @@ def _touch_beside(path):
 
     Path(path + '.then').touch()
     return path
+
+
+PLUGINS = [('SLURM', True), ('PBS', True), ('MultiProc', False), ('Linear', False)]
+
+
+@pytest.mark.parametrize(('name', 'elsewhere'), PLUGINS)
+def test_only_plugins_of_schedulers_compute_elsewhere(tmp_path, name, elsewhere):
+    (tmp_path / 'plugin.yaml').write_text(f'plugin: {name}\n')
+    assert on_cluster(tmp_path / 'plugin.yaml') is elsewhere
+    assert not on_cluster(None)
