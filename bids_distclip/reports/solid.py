@@ -122,8 +122,8 @@ def _shrink(before: Path, *, after: Path | None, spread: Path | None, brain: Pat
     mask, affine = _read(brain)
     paths = {'source': before, 'harmonized': after, 'uncertainty': spread}
     found = {name: _read(path) for name, path in paths.items() if path is not None}
-    for data, place in found.values():
-        if data.shape != mask.shape or not np.allclose(place, affine, atol=1e-3):
+    for volume, place in found.values():
+        if volume.shape != mask.shape or not np.allclose(place, affine, atol=1e-3):
             raise NotSolid('source, harmonized image and brain mask do not lie on one grid')
     inner = mask > 0.5
     if not inner.any():

@@ -61,7 +61,7 @@ def draw_effects(
         sharpen=strength * float(rng.choice([0.0, rng.uniform(0.0, 0.4)])),
         ghost=strength * float(rng.choice([0.0, rng.uniform(0.0, 0.03)], p=[0.8, 0.2])),
         seed=int(rng.integers(2**31)),
-        coils=int(rng.choice([1, rng.integers(2, 9)], p=[0.7, 0.3])),
+        coils=int(rng.choice([1, int(rng.integers(2, 9))], p=[0.7, 0.3])),
         moves=moves,
     )
 

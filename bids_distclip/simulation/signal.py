@@ -31,8 +31,8 @@ class Tissue:
     flow: Tensor | None = None
 
     def __getitem__(self, chosen: Tensor) -> Tissue:
-        maps = (self.t1, self.t2, self.t2star, self.pd, self.mt)
-        return Tissue(*(m[chosen] for m in maps), flow=None if self.flow is None else self.flow[chosen])
+        t1, t2, t2star, pd, mt = (m[chosen] for m in (self.t1, self.t2, self.t2star, self.pd, self.mt))
+        return Tissue(t1, t2, t2star, pd, mt, None if self.flow is None else self.flow[chosen])
 
 
 def spoiled_gradient_echo(
