@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bids_distclip.acquisition.protocols import default_protocol
 from bids_distclip.benchmark.cases import as_prepared
 from bids_distclip.harmonizers.base import Harmonizer, Target
 from bids_distclip.quality.metrics import psnr
@@ -62,9 +63,11 @@ def travelers(
     size: tuple[int, int, int] = (160, 192, 144),
     every: int = 8,
 ) -> Iterator[Traveler]:
-    """Yield heads bent from the anatomies in turn, each under the same protocols, one of every kind of scanner first.
+    """Yield heads bent from the anatomies in turn, each under the same protocols, of as many kinds of scanner as there
+    are.
 
-    The target is one more protocol of the family. Every ``every``-th axial slice alone is simulated.
+    The target is a protocol of the kind of scanner that the app's default protocol of the family is of. Every
+    ``every``-th axial slice alone is simulated.
     """
     rng = np.random.default_rng([seed, len(family)])
     protocols = _fleet(rng, family, scanners + 1)
@@ -92,9 +95,15 @@ def travelers(
 
 
 def _fleet(rng: np.random.Generator, family: str, count: int) -> list[tuple[Protocol, str]]:
-    rows = [r['name'] for r in scanner_rows() if r['family'] == family]
-    order = [rows[i % len(rows)] for i in range(count)] if count >= len(rows) else list(rng.permutation(rows)[:count])
-    return [(draw_protocol(rng, family=family, scanner=str(n)), f'{i} {n}') for i, n in enumerate(order)]
+    """Return protocols and their names, the target's first."""
+    usual = default_protocol(family).acquisition
+    rows = [r for r in scanner_rows() if r['family'] == family]
+    alike = [r for r in rows if (r['Manufacturer'], r['B0'], r['MRAcquisitionType'])
+             == (usual.manufacturer, round(usual.field_strength or 0), usual.acquisition_type)]
+    goal = (alike or rows)[0]['name']
+    others = [str(n) for n in rng.permutation([r['name'] for r in rows if r['name'] != goal])] or [goal]
+    order = [goal, *(others[i % len(others)] for i in range(count - 1))]
+    return [(draw_protocol(rng, family=family, scanner=n), f'{i} {n}') for i, n in enumerate(order)]
 
 
 def _prepared(volume: SimulatedVolume, protocol: Protocol, data: np.ndarray) -> Prepared:

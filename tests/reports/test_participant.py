@@ -10,7 +10,7 @@ import pytest
 from bids_distclip.acquisition.record import VALUE_FIELDS, Acquisition
 from bids_distclip.quality.record import find_records, read_record
 from bids_distclip.reports.numbers import number_rows
-from bids_distclip.reports.participant import build_page
+from bids_distclip.reports.participant import _dataset_id, build_page
 
 EVIL = '"\'><script>alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -226,3 +226,12 @@ def test_no_script_planted_in_any_field_becomes_markup(tmp_path, status):
     assert not [t for t, a in tags if t == 'img' or any(name.startswith('on') for name in a)]
     assert '<script>alert' not in html
     assert html.count('&lt;script&gt;alert(1)&lt;/script&gt;') > 40
+
+
+def test_ratings_of_two_datasets_are_told_apart_by_their_descriptions(tmp_path):
+    for name in ('one', 'two'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'dataset_description.json').write_text(f'{{"Name": "{name}"}}', encoding='utf-8')
+    (tmp_path / 'none').mkdir()
+    assert len({_dataset_id(tmp_path / name) for name in ('one', 'two', 'none')}) == 3
+    assert _dataset_id(tmp_path / 'one') == _dataset_id(tmp_path / 'one')
