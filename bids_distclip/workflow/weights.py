@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_distclip.errors import NoInput, UsageError
-from bids_distclip.harmonizers.registry import ENGINES
+from bids_distclip.harmonizers.registry import check_name
 from bids_distclip.workflow.targets import TargetSpec
 
 #: Where the default weights are shipped, and the files that count, in this order, as in ``networks/weights.py``.
@@ -21,9 +21,8 @@ NEED_IMAGE = ('histogram', 'nyul', 'whitestripe')
 
 
 def check_engine(engine: str, *, targets: Sequence[TargetSpec]) -> None:
-    """Raise UsageError if there is no such engine, or it needs a target image and has none."""
-    if engine not in ENGINES:
-        raise UsageError(f'There is no engine {engine!r}.', cure=f'use one of {", ".join(ENGINES)}.')
+    """Raise UsageError if there is no such engine here, or it needs a target image and has none."""
+    check_name(engine)
     if engine in NEED_IMAGE and not all(target.image for target in targets):
         raise UsageError(f'The engine {engine} needs a target image.', cure='give --target-image, or use distclip.')
 

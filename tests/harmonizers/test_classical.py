@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ from bids_distclip.harmonizers.registry import ENGINES, get_harmonizer
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.intensity import brain_scale
 from bids_distclip.volume.prepared import Prepared
+from bids_distclip.workflow.weights import check_engine
 
-_NEED_IMAGE = ('histogram', 'nyul', 'whitestripe')
+_HERE = pytest.mark.skipif(find_spec('intensity_normalization') is None, reason='the library needs Python 3.11')
+_LIBRARY = [pytest.param(name, marks=_HERE) for name in ('nyul', 'whitestripe')]
+_NEED_IMAGE = ['histogram', *_LIBRARY]
 
 
 def _tissue(seed):
@@ -52,7 +57,7 @@ def test_an_affine_change_of_intensities_is_undone(name):
     assert out.details['engine'] == name
 
 
-@pytest.mark.parametrize('name', ['histogram', 'nyul'])
+@pytest.mark.parametrize('name', ['histogram', _LIBRARY[0]])
 def test_a_gamma_of_the_scanner_is_undone_from_another_head(name):
     truth, other = _prepared(seed=0), _prepared(seed=1)
     source = _prepared(seed=0, change=lambda data: 1000 * (np.maximum(data, 0) / 1000) ** 0.6)
@@ -85,11 +90,21 @@ def test_a_target_known_by_metadata_only_is_refused(name):
         get_harmonizer(name).harmonize(_prepared(), Target('metadata', 'a sidecar', 'T1w'))
 
 
-@pytest.mark.parametrize('name', ['nyul', 'whitestripe'])
+@pytest.mark.parametrize('name', _LIBRARY)
 def test_a_target_of_one_intensity_is_refused(name):
     flat = _prepared(change=lambda data: np.full_like(data, 100.0))
     with pytest.raises(BadData):
         get_harmonizer(name).harmonize(_prepared(), _target(flat))
+
+
+@pytest.mark.parametrize('name', ['nyul', 'whitestripe'])
+def test_an_engine_whose_library_is_not_installed_says_what_to_do(name, monkeypatch):
+    monkeypatch.setattr('bids_distclip.harmonizers.registry.find_spec', lambda library: None)
+    with pytest.raises(UsageError, match=r'Python 3\.11'):
+        get_harmonizer(name)
+    with pytest.raises(UsageError, match=r'Python 3\.11'):
+        check_engine(name, targets=())
+    assert get_harmonizer('histogram').name == 'histogram'
 
 
 def test_an_unknown_engine_or_option_is_a_usage_error():
