@@ -22,8 +22,8 @@ def test_numbers_within_their_limits_raise_no_doubt():
 def test_each_broken_limit_is_a_sentence_with_the_number_and_its_limit():
     found = doubts({'structure_lost': 0.2, 'target_known': 0.25}, engine='distclip')
     assert found == (
-        'Structure is gone (structure_lost 0.2, at most 0.1 expected).',
-        'Nothing like the target is known (target_known 0.25, at least 0.5 expected).',
+        'Structure is gone (structure lost 0.2, at most 0.1 expected).',
+        'Nothing like the target is known (target picture known 0.25, at least 0.5 expected).',
     )
 
 
