@@ -10,6 +10,7 @@ ARG BUILD_IMAGE=${BASE_IMAGE}
 FROM ${BUILD_IMAGE} AS build
 ARG VARIANT=cpu
 ARG TORCH_INDEX=
+RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 COPY constraints-cpu.txt setup.cfg scripts/image-requirements /requirements/
 # Dependencies first: they change less often than the code, and are most of the image.
 RUN python3 -m venv /opt/distclip \
