@@ -66,7 +66,7 @@ def build_page(
 def _dataset_id(output_dir: Path) -> str:
     """Return what tells the ratings of this dataset from those of others in the same browser."""
     try:
-        raw = json.loads((output_dir / 'dataset_description.json').readprinted(encoding='utf-8'))
+        raw = json.loads((output_dir / 'dataset_description.json').read_text(encoding='utf-8'))
         named = [raw.get('Name'), raw.get('DatasetLinks')]
     except (OSError, ValueError, AttributeError):
         named = []
