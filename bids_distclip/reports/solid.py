@@ -128,15 +128,15 @@ def _shrink(before: Path, *, after: Path | None, spread: Path | None, brain: Pat
     inner = mask > 0.5
     if not inner.any():
         raise NotSolid('the brain mask is empty')
-    data = _normalized({name: pair[0] for name, pair in found.items()}, inner=inner,
-                       scale=_scale(after) if after else None)
-    reach = shown_range(data['uncertainty'], mask=inner) if spread else 0.0
+    arrays = _normalized({name: pair[0] for name, pair in found.items()}, inner=inner,
+                         scale=_scale(after) if after else None)
+    reach = shown_range(arrays['uncertainty'], mask=inner) if spread else 0.0
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     box = _around(inner, rim=np.ceil(RIM / spacing).astype(int))
     kept = ndimage.distance_transform_edt(~inner[box], sampling=spacing) <= RIM
     corner = affine.copy()
     corner[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-    cut = {name: np.where(kept, whole[box], 0) for name, whole in data.items()}
+    cut = {name: np.where(kept, whole[box], 0) for name, whole in arrays.items()}
     for size in SPACINGS:
         ratio = np.maximum(size / spacing, 1.0)
         small = {name: _resampled(part, ratio=ratio) for name, part in cut.items()}

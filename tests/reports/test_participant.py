@@ -195,6 +195,15 @@ def test_an_almost_empty_record_still_makes_a_page(tmp_path, status):
     assert 'Nothing is known of how this image was acquired' in html
 
 
+def test_ratings_of_two_datasets_are_told_apart_by_what_their_descriptions_say(tmp_path):
+    told = set()
+    for name in ('One', 'Other', 'One'):
+        (tmp_path / 'dataset_description.json').write_text(f'{{"Name": "{name}"}}')
+        html = build_page(tmp_path, '01', [{'status': 'harmonized'}]).read_text()
+        told.add(re.search('data-dataset="([0-9a-f]{12})"', html)[1])
+    assert len(told) == 2
+
+
 def test_a_subject_without_records_is_said_to_have_none(tmp_path):
     assert 'no record of any image' in build_page(tmp_path, '01', []).read_text()
 
