@@ -111,5 +111,5 @@ def test_an_unknown_engine_or_option_is_a_usage_error():
     with pytest.raises(UsageError, match='histogram'):
         get_harmonizer('photoshop')
     with pytest.raises(UsageError, match='options'):
-        get_harmonizer('nyul', colour='blue')
+        get_harmonizer('histogram', colour='blue')
     assert {'distclip', 'identity', 'histogram', 'nyul', 'whitestripe'} == set(ENGINES)
