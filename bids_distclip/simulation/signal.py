@@ -128,6 +128,7 @@ def inversion_recovery(
     ti: float,
     train: float,
     inversion: float = 0.98,
+    preparation: float = 0.0,
     refocusing: float = 180.0,
     b1: Tensor | float = 1.0,
     mt_weight: float = 0.0,
@@ -136,13 +137,15 @@ def inversion_recovery(
     """Return the magnitude of an inversion-recovery turbo spin echo, as T2-FLAIR (Hajnal 1992; Rydberg 1994).
 
     ``tr`` runs from inversion to inversion; what the echo train saturated recovers from its end to the next inversion,
-    for ``tr - ti - train``.
+    for ``tr - ti - train``. A T2 ``preparation`` of that many seconds before the inversion leaves tissue little to
+    invert, so that fluid alone is nulled and T1 weights the tissue less (Mugler 2003; Visser 2010).
 
     With a ``pedestal`` the reconstruction is phase-sensitive, as of T1-weighted inversion recovery: what is still
     inverted stays dark, and the pedestal lifts it above zero (Borrello 1990).
     """
     recovered = 1 - torch.exp(-max(tr - ti - train, 1e-2) / tissue.t1)
-    longitudinal = 1 - (1 + inversion * recovered) * torch.exp(-ti / tissue.t1)
+    prepared = recovered * torch.exp(-preparation / tissue.t2)
+    longitudinal = 1 - (1 + inversion * prepared) * torch.exp(-ti / tissue.t1)
     seen = longitudinal.abs() if pedestal is None else (longitudinal + pedestal).clamp(min=0)
     return _transfer(tissue, mt_weight) * seen * echo_decay(tissue, te=te, refocusing=refocusing, b1=b1)
 

@@ -81,6 +81,17 @@ def test_inversion_recovery_agrees_with_a_stepped_bloch_simulation(t1):
     assert closed.item() == pytest.approx(stepped, abs=2e-3)
 
 
+def test_a_t2_preparation_leaves_tissue_little_to_invert():
+    # After an endless preparation there is nothing to invert: saturation recovery, whatever the pulse.
+    endless = signal.inversion_recovery(brain(), tr=5.0, te=0.0, ti=1.6, train=0.3, preparation=60.0)
+    tissue = brain()
+    assert torch.allclose(endless, tissue.pd * (1 - torch.exp(-1.6 / tissue.t1)), atol=1e-6)
+    plain, prepared = (
+        signal.inversion_recovery(brain(), tr=5.0, te=0.12, ti=1.7, train=0.3, preparation=p) for p in (0.0, 0.12)
+    )
+    assert prepared[1] / prepared[0] > 1.15 * plain[1] / plain[0]
+
+
 @pytest.mark.parametrize(('tr', 'ti'), [(9.0, 2.5), (5.0, 1.8), (11.0, 2.8), (8.0, 2.37)])
 def test_vendors_pairs_of_repetition_and_inversion_time_darken_fluid(tr, ti):
     white, gray, fluid = signal.inversion_recovery(brain(), tr=tr, te=0.11, ti=ti, train=0.1).tolist()
