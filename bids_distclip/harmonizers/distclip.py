@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 #: Without these fields a prompt says too little of the source: its own picture does instead.
 NEEDED = ('echo_time', 'repetition_time')
+#: Share that the source's own picture has in its style beside its metadata, per contrast family (docs/benchmark.md):
+#: a T1w sidecar tells least of its contrast, as half of the vendors do not write the inversion time. The share grows
+#: from none, where target and source are told alike, to the whole one at this cosine distance between the two styles.
+PICTURED, APART = {'T1w': 0.5}, 0.05
 
 
 class DistClip:
@@ -179,7 +183,6 @@ class DistClip:
         ]
         return *fuse(passes), box
 
-
     def _doubt(
         self,
         trained: Trained,
@@ -247,11 +250,11 @@ def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: b
     seen, own = seen_style(trained.clip, source), told_style(trained, source.acquisition, source.family)
     told = None if own is None else word_style(trained, source.acquisition, source.family)
     if target.image is not None:
-        words = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
+        pictured = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
         theta = guide_style(trained, target.image, target.family)
         shown = seen_style(trained.clip, target.image)
-        return _Styles(guide_style(trained, source, source.family), theta, seen, told, shown, words)
-    words = {
+        return _Styles(guide_style(trained, source, source.family), theta, seen, told, shown, pictured)
+    words: dict[str, Any] = {
         'guidance': 'metadata',
         'prompt': whole_prompt(target.acquisition, target.family),
         'source_guide': 'image' if own is None else 'metadata',
@@ -259,7 +262,24 @@ def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: b
     }
     theta = prompt_style(trained, target.acquisition, target.family)
     shown = word_style(trained, target.acquisition, target.family)
-    return _Styles(guide_style(trained, source, source.family) if own is None else own, theta, seen, told, shown, words)
+    if own is None:
+        return _Styles(guide_style(trained, source, source.family), theta, seen, told, shown, words)
+    share = 0.0 if synthesize else PICTURED.get(source.family or '', 0.0) * min(1.0, _distance(own, theta) / APART)
+    if share > 0:
+        own = _between(own, guide_style(trained, source, source.family), share)
+        words |= {'source_guide': 'metadata and image', 'source_image_share': round(share, 3)}
+    return _Styles(own, theta, seen, told, shown, words)
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    """Return the cosine distance of two unit vectors ``(1, 512)``."""
+    return float(1 - (one * other).sum())
+
+
+def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """Return the unit vector ``(1, 512)`` with ``share`` of the second."""
+    mixed = (1 - share) * one + share * other
+    return mixed / mixed.norm()
 
 
 def guide_style(trained: Trained, picture: Prepared, family: str | None) -> Tensor:

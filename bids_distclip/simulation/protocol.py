@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ PREPARED = 0.7
 PREPARATION = (0.06, 0.13)
 FLUID_PREPARED = 0.94
 
+#: Standard deviation of the exponents of what no closed form and no sidecar tells of a scanner (see :class:`Protocol`):
+#: gray and white matter lie 5 % nearer or further apart.
+DEPARTURE = 0.1
+#: Times in seconds about which those exponents turn, and how far from them, in natural logarithms, they reach.
+_TURN, _REACH = (1.1, 0.08), 0.7
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -46,7 +52,8 @@ class Protocol:
     k-space; ``preparation`` is the duration of a T2 preparation before the inversion (0: none), ``refocusing`` the
     mean angle over a slice's profile; ``sidecar`` is what the vendor's converter would
     have written, in that vendor's dialect: GE's prepared SPGR counts its inversion time up to the first excitation of
-    the train.
+    the train. ``departure`` are the exponents of T1 and T2 by which this scanner's contrast departs from the closed
+    form: magnetization transfer, slice profiles, calibration of the pulses, the vendor's filters.
     """
 
     scanner: str
@@ -65,6 +72,7 @@ class Protocol:
     refocusing: float
     mt_weight: float
     pedestal: float | None
+    departure: tuple[float, float]
     sidecar: Mapping[str, Any]
 
     @property
@@ -74,7 +82,18 @@ class Protocol:
 
     def render(self, tissue: Tissue, *, b1: Tensor | float = 1.0) -> Tensor:
         """Return the noise-free magnitude signal of parameter maps, in the maps' shape."""
-        return self._relaxed(tissue, b1) * signal.flow_left(tissue, te=self.echo)
+        return self._relaxed(tissue, b1) * signal.flow_left(tissue, te=self.echo) * self._departed(tissue)
+
+    def usual(self) -> Protocol:
+        """Return the protocol without the departure of one scanner: what its sidecar tells."""
+        return replace(self, departure=(0.0, 0.0))
+
+    def _departed(self, tissue: Tissue) -> Tensor:
+        away = [
+            (times / turn).log().clamp(-_REACH, _REACH) * exponent
+            for times, turn, exponent in zip((tissue.t1, tissue.t2), _TURN, self.departure, strict=True)
+        ]
+        return (away[0] + away[1]).exp()
 
     def _relaxed(self, tissue: Tissue, b1: Tensor | float) -> Tensor:
         if self.sequence == 'mprage':
@@ -182,6 +201,7 @@ def _from_row(row: Mapping[str, Any], rng: np.random.Generator) -> Protocol:
         refocusing=refocusing,
         mt_weight=float(mt),
         pedestal=float(rng.uniform(0.0, 0.08)) if row['sequence'] == 'ir_tse' and row['family'] == 'T1w' else None,
+        departure=(float(rng.normal(0, DEPARTURE)), float(rng.normal(0, DEPARTURE))),
         sidecar=sidecar,
     )
 

@@ -139,7 +139,7 @@ def losses(
 def tell_protocols(clip: MRCLIP, anatomies: Sequence[Anatomy], *, count: int, seed: int) -> Told:
     """Draw protocols, tell each in two prompts, and embed their words."""
     rng = np.random.default_rng([seed, 11])
-    drawn = [draw_protocol(rng) for _ in range(count)]
+    drawn = [draw_protocol(rng).usual() for _ in range(count)]
     truth = [signature(p, scale=s) for p, s in zip(drawn, usual_scales(anatomies, drawn), strict=True)]
     prompts = [text for p in drawn for text in _prompts(p, rng)]
     with torch.inference_mode():

@@ -109,7 +109,7 @@ def _acquisitions(
 ) -> tuple[Tensor, Tensor]:
     """Return brightness ``(N, T)``, its scale the mean over some heads, and styles ``(N, 512)`` of N acquisitions."""
     rng = np.random.default_rng([seed, 5, FAMILIES.index(family)])
-    protocols = [draw_protocol(rng, family=family) for _ in range(count)]
+    protocols = [draw_protocol(rng, family=family).usual() for _ in range(count)]
     scales = usual_scales(anatomies, protocols)
     words = [whole_prompt(p.acquisition, family) for p in protocols]
     with torch.inference_mode():

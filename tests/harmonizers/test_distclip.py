@@ -10,7 +10,7 @@ import torch
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Target
-from bids_distclip.harmonizers.distclip import DistClip, guide_style, seen_style
+from bids_distclip.harmonizers.distclip import PICTURED, DistClip, guide_style, seen_style
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, load_trained, save_weights
@@ -18,6 +18,7 @@ from bids_distclip.volume.image import Volume
 from bids_distclip.volume.prepared import Prepared
 
 MPRAGE = Acquisition(echo_time=0.003, repetition_time=2.3, inversion_time=0.9, flip_angle=9.0, suffix='T1w')
+NEARLY = replace(MPRAGE, inversion_time=0.895)
 FLASH = Acquisition(echo_time=0.004, repetition_time=0.02, flip_angle=25.0, suffix='T1w')
 
 
@@ -114,6 +115,16 @@ def test_an_image_guides_as_well_and_gives_its_scale(weights):
 def test_without_metadata_of_its_own_the_source_describes_itself_by_its_picture(weights):
     source = replace(prepared(), acquisition=Acquisition())
     assert DistClip(weights=weights).harmonize(source, target()).details['source_guide'] == 'image'
+
+
+def test_a_t1w_source_also_describes_itself_by_its_picture_the_less_the_nearer_the_target():
+    engine, source = DistClip(planes=1, uncertainty=False), prepared()
+    far, near, own = (engine.harmonize(source, target(a)).details for a in (FLASH, NEARLY, MPRAGE))
+    assert far['source_guide'] == 'metadata and image'
+    assert 0 < near['source_image_share'] < far['source_image_share'] <= PICTURED['T1w']
+    assert own['source_guide'] == 'metadata'
+    across = engine.harmonize(source, target(family='T2w'), synthesize=True).details
+    assert across['source_guide'] == 'metadata'
 
 
 def test_a_picture_guides_by_photometry_where_the_weights_can_and_by_the_image_tower_elsewhere(weights):

@@ -29,6 +29,16 @@ def test_braces_in_values_stay_what_they_are():
     assert any('target image: {engine.engine}.' in s for s in methods_text([record])[0])
 
 
+def test_where_the_sources_style_comes_from_is_said():
+    texts = {
+        guide: ' '.join(methods_text([{**DONE, 'engine': {**ENGINE, 'source_guide': guide}}])[0])
+        for guide in ('image', 'metadata', 'metadata and image')
+    }
+    assert 'described by its acquisition metadata.' in texts['metadata']
+    assert 'in part by the source image itself' in texts['metadata and image']
+    assert 'described by the source image itself' in texts['image']
+
+
 def test_long_hashes_are_shortened():
     text = ' '.join(methods_text([DONE])[0])
     assert 'SHA-256 a1a1a1a1a1a1…' in text

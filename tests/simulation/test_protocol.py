@@ -59,6 +59,21 @@ def test_a_preparation_of_3d_flair_raises_gray_above_white_and_leaves_fluid_dark
     assert flat.preparation == 0
 
 
+def test_two_scanners_with_one_sidecar_differ_by_what_no_sidecar_tells():
+    rng = np.random.default_rng(4)
+    drawn = [draw_protocol(rng, family='T1w', scanner='siemens-mprage-3t') for _ in range(300)]
+    told = np.array([g / w for w, g in (brightness(p.usual(), 'white_matter', 'cortical_gray') for p in drawn)])
+    seen = np.array([g / w for w, g in (brightness(p, 'white_matter', 'cortical_gray') for p in drawn)])
+    apart = np.log(seen / told)
+    # Of log(T1) times the first exponent and log(T2) times the second.
+    assert abs(apart.mean()) < 0.01
+    assert 0.03 < apart.std() < 0.07
+    assert drawn[0].usual().sidecar == drawn[0].sidecar
+    fluid, _ = brightness(drawn[0], 'csf', 'white_matter')
+    plain, _ = brightness(drawn[0].usual(), 'csf', 'white_matter')
+    assert 0.6 < fluid / plain < 1.6
+
+
 def test_what_is_drawn_depends_on_the_seed_alone():
     first, again = (draw_protocol(np.random.default_rng(7)) for _ in range(2))
     assert first == again
