@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bids_distclip.simulation.anatomy import Anatomy
-from bids_distclip.simulation.signal import Tissue
+from bids_distclip.simulation.signal import Mixture, Tissue
 from bids_distclip.simulation.tissue import TissueTable, tissue_table
 
 #: Kinds of lesion: parameters are *factors* on the tissue they lie in, radius in millimetres, how many at most.
@@ -79,7 +79,7 @@ class Head:
         self._last: tuple | None = None
         self._between = rng.normal(size=(4, 64))
         self._fat = float(rng.uniform(-0.3, 1.0))
-        self._fluid = float(rng.normal(1.1, 0.8)), float(rng.uniform(0.8, 2.2)), float(rng.uniform(0.15, 0.9))
+        self._fluid = float(rng.normal(0.8, 0.8)), float(rng.uniform(0.8, 2.2)), float(rng.uniform(0.15, 0.9))
         self._noise = _noise_bank(self.device)
         self._noise_frame = torch.as_tensor(_rotation(rng, 3.1), dtype=torch.float32, device=self.device)
         self._noise_shift = torch.as_tensor(rng.uniform(0, 96, 3), dtype=torch.float32, device=self.device)
@@ -89,7 +89,7 @@ class Head:
         """Return the tissue parameters at ``points`` ``(N, 3)``; outside the label map is air."""
         label, brain, texture, mixing, lesion, factor = self._locate(points)
         table = tissue_table(float(field_strength))
-        t1, t2, t2star, pd, mt, flow = self._parameters(table, label, texture, mixing)
+        (t1, t2, t2star, pd, mt), flow, mixture = self._parameters(table, label, texture, mixing)
         tissue = Tissue(
             t1=t1 * factor[0],
             t2=t2 * factor[1],
@@ -97,6 +97,7 @@ class Head:
             pd=(pd * factor[2]).clamp(max=1.0),
             mt=mt * (1 - 0.5 * lesion),
             flow=flow,
+            mixture=replace(mixture, where=mixture.where & (lesion < 0.05)),
         )
         return Sampled(tissue, brain.float(), lesion, label)
 
@@ -144,7 +145,10 @@ class Head:
         unit = torch.where(unit > 1, 2 - unit, unit)[None, :, None, None, :]
         return F.grid_sample(self._noise, unit, mode='bilinear', align_corners=True)[0, :, :, 0, 0]
 
-    def _parameters(self, table: TissueTable, label: Tensor, texture: Tensor, coarse: Tensor) -> list[Tensor]:
+    def _parameters(
+        self, table: TissueTable, label: Tensor, texture: Tensor, coarse: Tensor
+    ) -> tuple[list[Tensor], Tensor, Mixture]:
+        """Return T1, T2, T2*, PD and MT, what fluid loses by moving, and where it shares voxels with cortex."""
         count = len(table.names)
         spread, vary = table.spread, table.texture * self.texture_scale
         person = np.exp(self._between[:, :count] * spread * np.array([[1.0], [1.0], [1.0], [0.25]]))
@@ -159,19 +163,19 @@ class Head:
         label = torch.where((label == soft) & (coarse > self._fat), fat, label)
         rows = torch.as_tensor(np.stack([*columns, vary]), dtype=torch.float32, device=label.device)
         t1, t2, t2star, pd, mt, vary_at = (row[label] for row in rows)
-        t1, t2, t2star, pd, flow = self._mixed_fluid((t1, t2, t2star, pd), table, rows, label, texture[2])
+        (t1, t2, t2star, pd), flow, mixture = self._mixed_fluid((t1, t2, t2star, pd), table, rows, label, texture[2])
         t1 = t1 * torch.exp(vary_at * texture[0])
         shared = 0.6 * texture[0] + 0.8 * texture[1]
         t2 = t2 * torch.exp(vary_at * shared)
         t2star = t2star * torch.exp(vary_at * 1.5 * shared)
         pd = pd * torch.exp(0.4 * vary_at * texture[0])
-        return [t1, t2, t2star, pd, mt, flow]
+        return [t1, t2, t2star, pd, mt], flow, mixture
 
     def _mixed_fluid(
         self, maps: Sequence[Tensor], table: TissueTable, rows: Tensor, label: Tensor, field: Tensor
-    ) -> list[Tensor]:
-        """Return T1, T2, T2* and PD with fluid outside the ventricles mixed, here more and there less, with cortex; and
-        what it loses by moving.
+    ) -> tuple[list[Tensor], Tensor, Mixture]:
+        """Return T1, T2, T2* and PD with fluid outside the ventricles mixed, here more and there less, with cortex;
+        what it loses by moving; and the mixture.
 
         Vessels, trabeculae and pia run through it, and sulci are narrower than label maps have them: on the
         T2-weighted scans of six people its median was 0.6 of the ventricles', not equal to it. Motion dephases late
@@ -180,12 +184,13 @@ class Head:
         outside, fluid = label == table.index('subarachnoid'), label == table.index('csf')
         middle, spread, loss = self._fluid
         share = torch.sigmoid(middle + spread * field)
-        gray = rows[:4, table.index('cortical_gray')]
+        gray, water = (Tissue(*rows[:5, table.index(name)]) for name in ('cortical_gray', 'subarachnoid'))
         mixed = [
             torch.where(outside, torch.exp(share * m.log() + (1 - share) * g.log()), m)
-            for m, g in zip(maps, gray, strict=True)
+            for m, g in zip(maps, (gray.t1, gray.t2, gray.t2star, gray.pd), strict=True)
         ]
-        return [*mixed, F.softplus(1.5 * field) * (loss * outside + 0.05 * fluid)]
+        flow = F.softplus(1.5 * field) * (loss * outside + 0.05 * fluid)
+        return mixed, flow, Mixture(outside, share, water, gray)
 
     def _in_lesions(self, where: Tensor, brain: Tensor, wobble: Tensor) -> tuple[Tensor, list[Tensor]]:
         total = torch.zeros(len(where), device=where.device)

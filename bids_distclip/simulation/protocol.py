@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bids_distclip.acquisition.record import Acquisition
@@ -82,7 +83,13 @@ class Protocol:
 
     def render(self, tissue: Tissue, *, b1: Tensor | float = 1.0) -> Tensor:
         """Return the noise-free magnitude signal of parameter maps, in the maps' shape."""
-        return self._relaxed(tissue, b1) * signal.flow_left(tissue, te=self.echo) * self._departed(tissue)
+        flow = signal.flow_left(tissue, te=self.echo)
+        plain = self._relaxed(tissue, b1) * flow * self._departed(tissue)
+        if tissue.mixture is None:
+            return plain
+        both = tissue.mixture
+        fluid, other = (self._relaxed(t, b1) * self._departed(t) for t in (both.fluid, both.other))
+        return torch.where(both.where, both.share * fluid * flow + (1 - both.share) * other, plain)
 
     def usual(self) -> Protocol:
         """Return the protocol without the departure of one scanner: what its sidecar tells."""

@@ -21,6 +21,7 @@ class Tissue:
     """Parameter maps of one shape: ``t1``, ``t2``, ``t2star`` in seconds, ``pd`` and ``mt`` as fractions.
 
     ``flow`` is how much a long echo loses to fluid that moves, the negative logarithm of what is left; None: nothing.
+    Where two tissues share a voxel the maps hold their mean (of logarithms), and ``mixture`` what they are.
     """
 
     t1: Tensor
@@ -29,10 +30,28 @@ class Tissue:
     pd: Tensor
     mt: Tensor
     flow: Tensor | None = None
+    mixture: Mixture | None = None
 
     def __getitem__(self, chosen: Tensor) -> Tissue:
         t1, t2, t2star, pd, mt = (m[chosen] for m in (self.t1, self.t2, self.t2star, self.pd, self.mt))
-        return Tissue(t1, t2, t2star, pd, mt, None if self.flow is None else self.flow[chosen])
+        flow = None if self.flow is None else self.flow[chosen]
+        return Tissue(t1, t2, t2star, pd, mt, flow, None if self.mixture is None else self.mixture[chosen])
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Fluid and another tissue in one voxel: ``where`` ``(N,)`` they are, the fluid's ``share`` ``(N,)``, and both,
+    each with parameters of no dimension. Their *signals* add up, as their parameters do not: a mean T2 with a mean T1
+    would shine on FLAIR, where fluid is dark and tissue not bright.
+    """
+
+    where: Tensor
+    share: Tensor
+    fluid: Tissue
+    other: Tissue
+
+    def __getitem__(self, chosen: Tensor) -> Mixture:
+        return Mixture(self.where[chosen], self.share[chosen], self.fluid, self.other)
 
 
 def spoiled_gradient_echo(

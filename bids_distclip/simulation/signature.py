@@ -33,8 +33,10 @@ def signature(protocol: Protocol, *, scale: float) -> Tensor:
     """Return ``(LENGTH,)``: tissue signals over ``scale``; log TE, log TR, TI (0 if none), FA, B0, 3-D; family."""
     table = tissue_table(protocol.field_strength)
     rows = [table.index(t) for t in TISSUES]
-    maps = (torch.as_tensor(getattr(table, n)[rows], dtype=torch.float32) for n in ('t1', 't2', 't2star', 'pd', 'mt'))
-    bright = (protocol.render(Tissue(*maps)) / scale).clamp(max=3.0)
+    t1, t2, t2star, pd, mt = (
+        torch.as_tensor(getattr(table, n)[rows], dtype=torch.float32) for n in ('t1', 't2', 't2star', 'pd', 'mt')
+    )
+    bright = (protocol.render(Tissue(t1, t2, t2star, pd, mt)) / scale).clamp(max=3.0)
     timing = torch.tensor(
         [
             math.log(protocol.echo / 0.02),
