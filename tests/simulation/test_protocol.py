@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bids_distclip.simulation.protocol import draw_protocol
-from bids_distclip.simulation.signal import Tissue
+from bids_distclip.simulation.signal import Mixture, Tissue
 from bids_distclip.simulation.tissue import tissue_table
 
 
@@ -72,6 +72,30 @@ def test_two_scanners_with_one_sidecar_differ_by_what_no_sidecar_tells():
     fluid, _ = brightness(drawn[0], 'csf', 'white_matter')
     plain, _ = brightness(drawn[0].usual(), 'csf', 'white_matter')
     assert 0.6 < fluid / plain < 1.6
+
+
+def test_fluid_and_cortex_in_one_voxel_never_outshine_both():
+    table = tissue_table(3.0)
+    names = ('t1', 't2', 't2star', 'pd', 'mt')
+    gray, fluid = (
+        Tissue(*(torch.tensor(getattr(table, n)[table.index(name)], dtype=torch.float32) for n in names))
+        for name in ('cortical_gray', 'subarachnoid')
+    )
+    share = torch.linspace(0, 1, 21)
+    mean = [
+        torch.exp(share * getattr(fluid, n).clamp(min=1e-6).log() + (1 - share) * getattr(gray, n).log()) for n in names
+    ]
+    shared = Tissue(*mean, mixture=Mixture(torch.ones(21, dtype=torch.bool), share, fluid, gray))
+    for seed in range(20):
+        protocol = draw_protocol(np.random.default_rng(seed), family='FLAIR')
+        ends = [protocol.render(t).item() for t in (gray, fluid)]
+        seen = protocol.render(shared)
+        torch.testing.assert_close(seen, ends[0] + share * (ends[1] - ends[0]), rtol=1e-4, atol=1e-5)
+    # The mean of their parameters would, on a FLAIR that darkens fluid.
+    dark = draw_protocol(np.random.default_rng(0), family='FLAIR', scanner='siemens-flair3d-3t').usual()
+    assert dark.render(Tissue(*mean)).max() > 1.1 * dark.render(gray)
+    half = shared[torch.arange(21) > 9]
+    torch.testing.assert_close(dark.render(half), dark.render(shared)[10:])
 
 
 def test_what_is_drawn_depends_on_the_seed_alone():
