@@ -20,17 +20,6 @@ from bids_distclip.reports.review import AGREEMENT, Review, agreement_row, gathe
 from bids_distclip.reports.spread import Told
 from bids_distclip.reports.table import cell
 
-#: The columns of the page: of what can be told, and of the spread; numbers are before and after.
-_EFFECT = {
-    'family': 'Family', 'target': 'Target', 'told': 'What is told', 'images': 'Images', 'people': 'People',
-    'classes': 'Kinds', 'score': 'Score', 'limit': 'By chance up to', 'p': 'p', 'between_sites': 'Between sites',
-    'within_sites': 'Within sites',
-}
-_SPREAD = {
-    'family': 'Family', 'target': 'Target', 'tissue': 'Intensity class', 'images': 'Images', 'sites': 'Sites',
-    'sd_sites': 'SD of sites', 'sd': 'SD of images', 'mean': 'Mean',
-}
-
 
 def build_group(
     output_dir: Path,
@@ -52,15 +41,15 @@ def build_group(
 
 def write_page(output_dir: Path, cohort: Cohort) -> Path:
     """Write the page of a cohort, one self-contained HTML file, and return its path."""
-    looks = cohort.looks
+    looks, columns = cohort.looks, page_spec()['group']
     text = render(
         'group.html',
         scripts=('group.js',),
         **_image_table(cohort, output_dir=output_dir),
-        spreads=[_beside(row, columns=_SPREAD) for row in cohort.spread],
-        spread_columns=_SPREAD,
-        effect=[_beside(row, columns=_EFFECT) for row in _paired(cohort.effect)],
-        effect_columns=_EFFECT,
+        spreads=[_beside(row, columns=columns['spread']) for row in cohort.spread],
+        spread_columns=columns['spread'],
+        effect=[_beside(row, columns=columns['effect']) for row in _paired(cohort.effect)],
+        effect_columns=columns['effect'],
         asked=[one.what for one in cohort.told if one.kept],
         sites=sorted({look.site for look in looks} - {UNKNOWN}),
         unplaced=sum(look.site == UNKNOWN for look in looks),

@@ -115,8 +115,7 @@ def _images(group: Sequence[Member]) -> str:
     ratio = _ratio(group, _sd)
     others = [_ratio([*group[:i], *group[i + 1:]], _sd) for i in range(number)]
     return (f'{number} images vary {_word(ratio)} after than before, by a factor of {ratio:.2f} '
-            f'({min(others):.2f} to {max(others):.2f} when any one image is left out).{_sure(others, what="image")} '
-            'This does not say what was lost with the spread.')
+            f'({min(others):.2f} to {max(others):.2f} when any one image is left out).{_sure(others, what="image")}')
 
 
 def _sites(group: Sequence[Member]) -> str:
