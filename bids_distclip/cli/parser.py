@@ -92,7 +92,8 @@ def _add_group_options(parser: Parser) -> None:
                        help='column of participants.tsv that names the site (default: site or scanner if there, else '
                        'the scanner in the metadata, else the session)')
     group.add_argument('--keep-columns', '--keep_columns', nargs='+', metavar='COLUMN',
-                       help='columns of participants.tsv, such as age and sex, that must still be told after')
+                       help='columns of participants.tsv that must still be told after (default: age and '
+                       'sex, if they are there)')
 
 
 def _add_resource_options(parser: Parser) -> None:

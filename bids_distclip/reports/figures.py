@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
@@ -66,7 +68,7 @@ def draw_figures(
         spread = np.asarray(uncertainty, dtype=np.float32) / np.float32(target.scale)
         drawn['uncertainty'] = _uncertainty(shown, data=spread, head=source.head)
     if structure is not None:
-        drawn['structure'] = _structure(shown, data=structure)
+        drawn['structure'] = _structure(shown, data=structure, below=before)
     out_dir.mkdir(parents=True, exist_ok=True)
     kinds = {name: 'jpg' if name in _FLICKERED else 'webp' for name in drawn}
     return {name: save_figure(drawn[name], path=out_dir / f'{stem}_{name}.{kind}') for name, kind in kinds.items()}
@@ -110,13 +112,22 @@ def _uncertainty(shown: Frame, *, data: np.ndarray, head: np.ndarray) -> Figure:
     return mosaic.figure
 
 
-def _structure(shown: Frame, *, data: np.ndarray) -> Figure:
+def _structure(shown: Frame, *, data: np.ndarray, below: np.ndarray) -> Figure:
     # Not below 0.2: a finer scale would draw what every image has as loud as a fold that is gone.
     limit = max(0.2, shown_range(np.abs(data), mask=np.abs(data) > LEAST))
     mosaic = Mosaic(shown, ground='white')
-    mosaic.show(data, colours='PuOr', limits=(-limit, limit))
+    # The source in pale grey, so that a place can be found; what has not changed lets it through.
+    mosaic.show(below, colours='gray_r', limits=(0, 4 * WHITE))
+    mosaic.show(data, colours=_clear_middle('PuOr'), limits=(-limit, limit))
     mosaic.legend('Structure lost (brown), invented (purple)', colours='PuOr', limits=(-limit, limit))
     return mosaic.figure
+
+
+def _clear_middle(name: str) -> ListedColormap:
+    """Return a diverging colour scale that is transparent in its middle and opaque from a third of its reach on."""
+    colours = colormaps[name](np.linspace(0, 1, 256))
+    colours[:, 3] = np.clip(3 * np.abs(np.linspace(-1, 1, 256)), 0, 1)
+    return ListedColormap(colours)
 
 
 def _masks(shown: Frame, *, data: np.ndarray, source: Prepared) -> Figure:

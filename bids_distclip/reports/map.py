@@ -1,10 +1,10 @@
-"""A map of images by the look of their intensities, before and after, one mark per site."""
+"""Maps of images before and after, one mark per site: by the look of their intensities, and as MR-CLIP sees them."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,23 +39,55 @@ def draw_map(looks: Sequence[Look]) -> Inlined | None:
 
     None with fewer than three images or one site.
     """
-    sites = sorted({look.site for look in looks})
-    if len(looks) < 3 or len(sites) < 2:
+    if not _worth(looks):
         return None
     points, share = map_points(looks)
-    figure = Figure(figsize=(9, 4.2), dpi=100, facecolor='white', layout='constrained')
+    names = [f'component {number} ({part:.0%})' for number, part in enumerate(share, start=1)]
+    return _draw(np.split(points, 2), sites=[look.site for look in looks], names=names)
+
+
+def draw_style(looks: Sequence[Look]) -> Inlined | None:
+    """Draw where sources and outputs lie in the first two components of MR-CLIP, and their targets as stars.
+
+    None with fewer than three images that an engine told it of, or one site.
+    """
+    told = [look for look in looks if {'source', 'output'} <= set(look.style)]
+    if not _worth(told):
+        return None
+    parts = [np.array([look.style[name] for look in told], dtype=float) for name in ('source', 'output')]
+    stars = {look.family: look.style['target'] for look in told if 'target' in look.style}
+    return _draw(parts, sites=[look.site for look in told], names=('component 1', 'component 2'),
+                 stars=stars)
+
+
+def _worth(looks: Sequence[Look]) -> bool:
+    return len(looks) >= 3 and len({look.site for look in looks}) >= 2
+
+
+def _draw(
+    parts: Sequence[np.ndarray], *, sites: Sequence[str], names: Sequence[str],
+    stars: Mapping[str, Sequence[float]] | None = None,
+) -> Inlined:
+    """Draw points ``(N, 2)`` before and after, side by side on the same axes, and targets on both."""
+    figure = Figure(figsize=(9, 4.4), dpi=100, facecolor='white', layout='constrained')
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for panel, title, part in zip(panels, ('Before', 'After'), np.split(points, 2), strict=True):
-        for number, site in enumerate(sites):
-            mine = np.array([look.site == site for look in looks])
-            panel.scatter(*part[mine].T, color=COLOURS[number % 7], marker=MARKS[number % 7], s=42, alpha=0.8,
+    for panel, title, part in zip(panels, ('Before', 'After'), parts, strict=True):
+        for number, site in enumerate(sorted(set(sites))):
+            mine = np.array([one == site for one in sites])
+            panel.scatter(*part[mine].T, color=COLOURS[number % 7], marker=MARKS[number % 7], s=64, alpha=0.8,
                           label=site if number < 12 else '_')
-        panel.set_title(title)
-        panel.set_xlabel(f'component 1 ({share[0]:.0%})')
+        for number, (family, (x, y)) in enumerate((stars or {}).items()):
+            panel.scatter(x, y, color='black', marker='*', s=170, zorder=3, label='_' if number else 'target')
+            panel.annotate(family, (x, y), xytext=(8, 6), textcoords='offset points', fontsize=11, parse_math=False)
+        panel.set_title(title, fontsize=14)
+        panel.set_xlabel(names[0], fontsize=13)
+        panel.tick_params(labelsize=11)
         panel.spines[['top', 'right']].set_visible(False)
-    panels[0].set_ylabel(f'component 2 ({share[1]:.0%})')
-    legend = panels[1].legend(frameon=False, fontsize=9, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    panels[0].set_ylabel(names[1], fontsize=13)
+    handles, labels = panels[1].get_legend_handles_labels()
+    columns = max(1, min(4, 84 // (6 + max(map(len, labels), default=0))))
+    legend = figure.legend(handles, labels, frameon=False, fontsize=13, loc='outside lower center', ncols=columns)
     for text in legend.get_texts():
         text.set_parse_math(False)
     stream = io.BytesIO()

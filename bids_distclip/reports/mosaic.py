@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -134,7 +134,7 @@ class Mosaic:
             axes.text(0.99, 0.5, edges[1], transform=axes.transAxes, va='center', ha='right', **style)
         row[0].text(0.02, 0.02, name, transform=row[0].transAxes, va='bottom', **style)
 
-    def show(self, data: np.ndarray, *, colours: str, limits: tuple[float, float]) -> None:
+    def show(self, data: np.ndarray, *, colours: str | Colormap, limits: tuple[float, float]) -> None:
         """Paint an array of the frame's grid."""
         for axes, tile, extent in self._tiles(data):
             axes.imshow(

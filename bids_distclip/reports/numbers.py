@@ -12,7 +12,7 @@ from bids_distclip.reports.table import printed
 
 
 def number_rows(record: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return one row per number of a record: label, values, unit, judgement, limit, what is good, meaning.
+    """Return one row per number of a record: name, label, values, unit, judgement, limit, what is good, meaning.
 
     A number is judged by the limit that was measured for the engine (:mod:`bids_distclip.quality.trust`), or by
     comparison with the source where it is known which way is better; what neither decides has no judgement.
@@ -24,6 +24,7 @@ def number_rows(record: Mapping[str, Any]) -> list[dict[str, str]]:
         full = {**metric_table().get(name, {}), **given}
         limit = known.get(name)
         rows.append({
+            'name': name,
             'label': str(full.get('label') or name),
             'value': _number(full.get('value')) or 'not computed',
             'before': _number(full.get('before')),

@@ -19,6 +19,7 @@ from bids_distclip.reports.page import inline, page_spec, render, save
 from bids_distclip.reports.people import way
 from bids_distclip.reports.solid import NotSolid, make_solid
 from bids_distclip.reports.table import printed
+from bids_distclip.reports.verdict import judge
 
 
 def build_page(
@@ -76,24 +77,22 @@ def _dataset_id(output_dir: Path) -> str:
 def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -> dict[str, Any]:
     """Gather what the template shows of one image."""
     status = str(record.get('status') or 'failed')
+    verdict = judge(record)
     path = str(lookup(record, 'source.path') or 'unnamed image')
     panes = _panes(record, folders=folders)
     fields = _fields(record)
-    numbers = number_rows(record)
-    warnings = _warnings(record)
-    reasons = warnings + [row['decides'] for row in numbers if row['decides'] and row['judgement'].startswith('worse')]
-    shown = 'warned' if reasons and status == 'harmonized' else status
     return {
         'id': f'image-{number}',
         'review': review_id(record),
         'rated': status in ('harmonized', 'synthetic'),
         'path': path,
         'name': PurePosixPath(path).name,
-        'status': shown if shown in page_spec()['verdicts'] else 'failed',
-        'badge': page_spec()['verdicts'].get(shown, {}).get('badge', status),
-        'verdict': _verdict(record, status=status, reasons=reasons),
+        'status': verdict.state,
+        'badge': verdict.badge,
+        'verdict': verdict.sentence,
+        'glance': verdict.glance,
         'cure': record.get('cure') or '',
-        'warnings': warnings,
+        'warnings': verdict.warnings,
         'findings': _findings(record, folders=folders),
         'panes': panes,
         'big': {'source', 'harmonized'} <= {pane['name'] for pane in panes},
@@ -105,7 +104,7 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
         'missing': [row['key'] for row in fields if not row['value']],
         'wanted': any(row['wanted'] for row in fields),
         'notes': [str(note) for note in lookup(record, 'acquisition.notes') or ()],
-        'numbers': numbers,
+        'numbers': number_rows(record),
         'facts': _facts(record),
         'output': record.get('output') or '',
     }
@@ -121,32 +120,6 @@ def _in_space(record: Mapping[str, Any], *, bids_dir: Path | None, output_dir: P
         return {'solid': None, 'flat': str(reason)}
 
 
-def _verdict(record: Mapping[str, Any], *, status: str, reasons: Sequence[str]) -> str:
-    """Return what became of an image in a sentence or two, with the first reason to look again."""
-    spec = page_spec()
-    kind, name = lookup(record, 'target.kind'), lookup(record, 'target.name') or 'an unnamed target'
-    values = {
-        '{target}': spec['targets'].get(kind, '{name}').replace('{name}', str(name)),
-        '{target_family}': str(lookup(record, 'target.family') or 'target'),
-        '{source_family}': str(lookup(record, 'source.family') or 'source'),
-        '{reason}': _sentence(str(record.get('reason') or 'No reason was recorded.')),
-    }
-    text = spec['verdicts'].get(status, {}).get('text', f'Unknown status {status}. ' + '{reason}')
-    done = _fill(text, values)
-    if status != 'harmonized' or not reasons:
-        return done
-    more = f' And {len(reasons) - 1} more.' if len(reasons) > 1 else ''
-    return _fill(spec['verdicts']['warned']['text'], {'{done}': done, '{reasons}': reasons[0] + more})
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ('' if text.endswith(('.', '!', '?')) else '.')
-
-
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    return re.sub('|'.join(map(re.escape, values)), lambda found: values[found.group()], text)
-
-
 def _findings(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the places of the structure guard in words, each with its picture."""
     rows = []
@@ -160,18 +133,6 @@ def _findings(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dic
             'image': inline(str(finding.get('figure') or ''), folders=folders),
         })
     return rows
-
-
-def _warnings(record: Mapping[str, Any]) -> list[str]:
-    found = [str(w) for w in record.get('warnings') or ()]
-    conflict = lookup(record, 'source.family_conflict')
-    if conflict:
-        suffix, family = lookup(record, 'source.suffix'), lookup(record, 'source.family')
-        said = conflict if isinstance(conflict, str) else (
-            f'The file is named {suffix}, but its acquisition says {family}.'
-        )
-        found.append(said)
-    return list(dict.fromkeys(found))
 
 
 def _panes(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dict[str, Any]]:

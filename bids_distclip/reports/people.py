@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bids_distclip.reports.page import environment, save
 
@@ -23,6 +25,14 @@ class Way:
     number: int
     people: int
     group: bool
+
+
+def places(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield subject, place on the page of that subject, and record of each image, in the order of the pages."""
+    numbers: Counter[str] = Counter()
+    for subject, record in found:
+        numbers[subject] += 1
+        yield subject, f'image-{numbers[subject]}', record
 
 
 def way(output_dir: Path, *, name: str) -> Way:

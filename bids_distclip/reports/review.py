@@ -19,6 +19,7 @@ from bids_distclip.quality.ratings import (
     read_ratings,
     review_id,
 )
+from bids_distclip.reports.people import places
 
 #: Columns of ``group_ratings.tsv`` and ``group_agreement.tsv``.
 COLUMNS = ('subject', 'image', 'rater', 'rating', 'comment', 'rated')
@@ -81,11 +82,9 @@ def gather(output_dir: Path, found: Sequence[tuple[str, Mapping[str, Any]]]) -> 
     ratings, notes = read_ratings(output_dir / FOLDER)
     links: dict[str, tuple[str, str]] = {}
     outputs: dict[str, str] = {}
-    numbers: dict[str, int] = {}
-    for subject, record in found:
-        numbers[subject] = numbers.get(subject, 0) + 1
+    for subject, place, record in places(found):
         review = review_id(record)
-        links[review] = subject, f'image-{numbers[subject]}'
+        links[review] = subject, place
         if record.get('output'):
             outputs[review] = str(record['output'])
     known = [rating for rating in ratings if rating.review in links]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bids_distclip.quality.metrics import CLASSES
 
@@ -14,11 +14,38 @@ from bids_distclip.quality.metrics import CLASSES
 ENOUGH = 3
 
 
+class Told(NamedTuple):
+    """A sentence about the images of one family that were harmonized to one target, and what it is about.
+
+    ``kept``: it is about what harmonization must not remove.
+    """
+
+    family: str
+    target: str
+    what: str
+    text: str
+    kept: bool = False
+
+    @property
+    def whole(self) -> str:
+        """Return the sentence with what it is about, to stand alone."""
+        return f'{self.family} to {self.target}, {self.what}: {self.text}'
+
+
+class Member(NamedTuple):
+    """One harmonized image: whose, from which site (empty where it is not known), class medians before and after."""
+
+    person: str
+    site: str
+    classes: Mapping[str, tuple[float, float]]
+
+
 @dataclass(frozen=True)
 class Spread:
     """The disagreement of the images of one family that were harmonized to one target.
 
-    ``mean`` and ``sd`` (of the class medians over images, normalized intensities) are pairs before, after.
+    ``mean`` and ``sd`` (of the class medians over images, normalized intensities) are pairs before, after;
+    ``between`` is the standard deviation over ``sites`` sites of their means, nan with fewer than two sites.
     """
 
     family: str
@@ -27,6 +54,8 @@ class Spread:
     images: int
     mean: tuple[float, float]
     sd: tuple[float, float]
+    sites: int
+    between: tuple[float, float]
 
     @property
     def variation(self) -> tuple[float, float]:
@@ -35,50 +64,16 @@ class Spread:
         return before, after
 
 
-def spreads(records: Iterable[Mapping[str, Any]]) -> list[Spread]:
-    """Return the spread of each intensity class for each family and target with two images or more.
+def members(
+    found: Iterable[tuple[str, str, Mapping[str, Any]]]
+) -> dict[tuple[str, str], list[Member]]:
+    """Return the images that can be compared, by family and target; ``found`` is person, site and record of each.
 
     Only images harmonized within their family count. *Before* is the source divided by its own scale, so the
     comparison is with plain percentile normalization and not with raw scanner units.
     """
-    found = []
-    for (family, target), pairs in sorted(_groups(records).items()):
-        for tissue, values in pairs.items():
-            if len(values) >= 2:
-                found.append(_spread(values, family=family, target=target, tissue=tissue))
-    return found
-
-
-def conclude(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say in a sentence per family and target what became of the disagreement, and how sure that is.
-
-    The number is the ratio of the root-mean-square standard deviations of the class medians, after over before, both on
-    normalized scales (coefficients of variation would let fluid, whose median is near 0, decide alone); the range
-    beside it is that of the same ratio when any one image is left out.
-    """
-    sentences = []
-    for (family, target), pairs in sorted(_groups(records).items()):
-        number = max((len(values) for values in pairs.values()), default=0)
-        if number < ENOUGH:
-            plural = 'image is' if number == 1 else 'images are'
-            sentences.append(f'{family} to {target}: {number} {plural} too few to tell.')
-            continue
-        ratio = _ratio(pairs)
-        others = [_ratio({t: v[:i] + v[i + 1 :] for t, v in pairs.items()}) for i in range(number)]
-        word = 'less' if ratio < 1 else 'more'
-        sure = '' if max(others) < 1 or min(others) > 1 else ' One image decides this, so it is not settled.'
-        sentences.append(
-            f'{family} to {target}: over {number} images the intensities of the brain vary {word} after '
-            f'than before, by a factor of {ratio:.2f} ({min(others):.2f} to {max(others):.2f} when any one '
-            f'image is left out).{sure} This does not say what was lost with the spread.'
-        )
-    return sentences
-
-
-def _groups(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, list[tuple]]]:
-    """Return family and target to intensity class to pairs (before, after)."""
-    groups: dict[tuple[str, str], dict[str, list[tuple]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
+    groups: dict[tuple[str, str], list[Member]] = defaultdict(list)
+    for person, site, record in found:
         metrics = record.get('metrics') or {}
         pairs = {t: (metrics[t].get('before'), metrics[t].get('value')) for t in CLASSES if t in metrics}
         complete = len(pairs) == len(CLASSES) and all(n is not None for pair in pairs.values() for n in pair)
@@ -86,18 +81,87 @@ def _groups(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[
             continue
         family = str((record.get('source') or {}).get('family') or 'unknown')
         target = str((record.get('target') or {}).get('name') or 'unknown')
-        for tissue, pair in pairs.items():
-            groups[family, target][tissue].append(pair)
-    return groups
+        groups[family, target].append(Member(person, site, pairs))
+    return dict(sorted(groups.items()))
 
 
-def _spread(values: Sequence[tuple], *, family: str, target: str, tissue: str) -> Spread:
-    before, after = (list(column) for column in zip(*values, strict=True))
-    mean = statistics.fmean(before), statistics.fmean(after)
-    return Spread(family, target, tissue, len(values), mean, (statistics.stdev(before), statistics.stdev(after)))
+def spreads(groups: Mapping[tuple[str, str], Sequence[Member]]) -> list[Spread]:
+    """Return the spread of each intensity class for each family and target with two images or more."""
+    return [
+        _spread(group, family=family, target=target, tissue=tissue)
+        for (family, target), group in groups.items() if len(group) >= 2 for tissue in CLASSES
+    ]
 
 
-def _ratio(pairs: Mapping[str, Sequence[tuple]]) -> float:
-    parts = [_spread(v, family='', target='', tissue=t).sd for t, v in pairs.items()]
-    before, after = (statistics.fmean(p[i] ** 2 for p in parts) ** 0.5 for i in (0, 1))
+def conclude(groups: Mapping[tuple[str, str], Sequence[Member]]) -> list[Told]:
+    """Say for each family and target what became of the disagreement of sites and of images, and how sure that is.
+
+    The number is the ratio of the root-mean-square standard deviations of the class medians, after over before, both on
+    normalized scales (coefficients of variation would let fluid, whose median is near 0, decide alone). For sites it is
+    that of their means, and the range beside it is that when any one person is left out; for images, any one image.
+    """
+    told = []
+    for (family, target), group in groups.items():
+        if len({member.site for member in group if member.site}) > 1:
+            told.append(Told(family, target, 'intensities between sites', _sites(group)))
+        told.append(Told(family, target, 'intensities over all images', _images(group)))
+    return told
+
+
+def _images(group: Sequence[Member]) -> str:
+    number = len(group)
+    if number < ENOUGH:
+        return f'{number} image{" is" if number == 1 else "s are"} too few to tell.'
+    ratio = _ratio(group, _sd)
+    others = [_ratio([*group[:i], *group[i + 1:]], _sd) for i in range(number)]
+    return (f'{number} images vary {_word(ratio)} after than before, by a factor of {ratio:.2f} '
+            f'({min(others):.2f} to {max(others):.2f} when any one image is left out).{_sure(others, what="image")}')
+
+
+def _sites(group: Sequence[Member]) -> str:
+    known = [member for member in group if member.site]
+    sites = sorted({member.site for member in known})
+    people = sorted({member.person for member in known})
+    rest = [[member for member in known if member.person != person] for person in people]
+    if len(people) < ENOUGH or any(len({member.site for member in part}) < len(sites) for part in rest):
+        return f'{len(known)} images of {len(people)} people at {len(sites)} sites are too few to tell.'
+    ratio = _ratio(known, _between)
+    others = [_ratio(part, _between) for part in rest]
+    return (f'the means of {len(sites)} sites differ {_word(ratio)} after than before, by a factor of {ratio:.2f} '
+            f'({min(others):.2f} to {max(others):.2f} when any one person is left out).{_sure(others, what="person")}')
+
+
+def _word(ratio: float) -> str:
+    return 'less' if ratio < 1 else 'more'
+
+
+def _sure(others: Sequence[float], *, what: str) -> str:
+    return '' if max(others) < 1 or min(others) > 1 else f' One {what} decides this, so it is not settled.'
+
+
+def _spread(group: Sequence[Member], *, family: str, target: str, tissue: str) -> Spread:
+    before, after = (list(column) for column in zip(*(member.classes[tissue] for member in group), strict=True))
+    sites = len({member.site for member in group if member.site})
+    return Spread(
+        family, target, tissue, len(group), (statistics.fmean(before), statistics.fmean(after)),
+        (_sd(group, tissue, 0), _sd(group, tissue, 1)), sites,
+        (_between(group, tissue, 0), _between(group, tissue, 1)),
+    )
+
+
+def _sd(group: Sequence[Member], tissue: str, when: int) -> float:
+    return statistics.stdev(member.classes[tissue][when] for member in group)
+
+
+def _between(group: Sequence[Member], tissue: str, when: int) -> float:
+    values = defaultdict(list)
+    for member in group:
+        if member.site:
+            values[member.site].append(member.classes[tissue][when])
+    means = [statistics.fmean(own) for own in values.values()]
+    return statistics.stdev(means) if len(means) > 1 else float('nan')
+
+
+def _ratio(group: Sequence[Member], spread: Callable[[Sequence[Member], str, int], float]) -> float:
+    before, after = (statistics.fmean(spread(group, tissue, when) ** 2 for tissue in CLASSES) ** 0.5 for when in (0, 1))
     return after / before if before else float('inf')

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bids_distclip.quality.record import ImageRecord, record_path, write_record
-from bids_distclip.reports.effect import effects, gather_looks
+from bids_distclip.reports.effect import effects, gather_looks, outliers
 from bids_distclip.reports.group import build_group
-from bids_distclip.reports.map import map_points
+from bids_distclip.reports.map import draw_style, map_points
 
 EVIL = '"><script>alert(1)<img src=x onerror=alert(2)>'
 
@@ -38,7 +38,8 @@ def dataset(people: int, *, sites: str = 'AB', shift: float = 0.5, left: float =
 def told(found, **options):
     keep = options.pop('keep', ())
     looks, source = gather_looks(found, participants=options.pop('participants', {}), **options)
-    return *effects(looks, keep=keep), source
+    rows, found = effects(looks, keep=keep)
+    return rows, [one.whole for one in found], source
 
 
 def test_a_site_that_was_removed_is_told_as_removed_with_its_chance():
@@ -51,7 +52,7 @@ def test_a_site_that_was_removed_is_told_as_removed_with_its_chance():
 
 
 def test_a_site_that_is_still_there_is_told_as_still_there():
-    assert 'The site can still be told.' in told(dataset(6, left=0.5))[1][0]
+    assert 'site: it can still be told.' in told(dataset(6, left=0.5))[1][0]
 
 
 def test_on_the_map_sites_lie_apart_before_and_contrast_families_do_not():
@@ -76,6 +77,24 @@ def test_images_of_unknown_site_are_counted_and_are_no_site(tmp_path):
     html = build_group(tmp_path, participants=people).read_text()
     assert '2 sites, from the column site of participants.tsv: place0, place1.' in html
     assert 'Of 2 images the site is not known.' in html
+
+
+def test_scanner_and_field_strength_are_asked_for_where_they_sort_images_in_another_way_than_sites():
+    found = dataset(6, sites='ABC')
+    for _, record in found:
+        strength = 1.494 if 'ses-C' in record['source']['path'] else 2.89
+        record['acquisition'] = {'manufacturer': 'GE', 'field_strength': strength}
+    people = {f'sub-{n:02d}': {'site': f'place{n % 2}'} for n in range(6)}
+    rows, sentences, _ = told(found, participants=people)
+    # Vendor and model are the same, so that the scanner sorts as the field strength does.
+    assert [row['told'] for row in rows[::2]] == ['site', 'scanner']
+    assert 'scanner: it can no longer be told better than by chance' in sentences[1]
+    for _, record in found[:6]:
+        record['acquisition']['manufacturer'] = 'Philips'
+    rows, sentences, _ = told(found, participants=people)
+    assert [row['told'] for row in rows[::2]] == ['site', 'scanner', 'field strength']
+    assert rows[4]['classes'] == 2
+    assert [row['told'] for row in told(found)[0][::2]] == ['site', 'field strength']
 
 
 def test_two_images_per_site_are_too_few_to_tell():
@@ -105,6 +124,43 @@ def test_what_must_stay_is_asked_for_and_too_few_people_are_told():
     assert sentences[1].endswith('age: 8 images of 4 people are too few to tell.')
     assert sentences[2].endswith('sex: all images have the same, so there is nothing to tell apart.')
     assert sentences[3].endswith('height: nothing is known of it.')
+
+
+def test_age_and_sex_are_asked_for_if_they_are_known_and_nobody_named_a_column(tmp_path):
+    for number, (subject, raw) in enumerate(dataset(4)):
+        write_record(ImageRecord(**raw), path=record_path(tmp_path, subject, f'x{number}'))
+    people = {f'sub-{n:02d}': {'age': str(20 + n), 'sex': 'FM'[n % 2], 'group': 'A'} for n in range(4)}
+    for given, asked in (((), ['age', 'sex']), (('group',), ['group'])):
+        build_group(tmp_path, participants=people, keep=given)
+        rows = json.loads((tmp_path / 'group.json').read_text())['site']
+        assert [row['told'] for row in rows[::2]] == ['site', *asked]
+    assert 'Nothing was asked of what must stay' not in (tmp_path / 'group.html').read_text()
+    assert 'Nothing was asked of what must stay' in build_group(tmp_path).read_text()
+
+
+def test_an_image_that_lies_out_is_told_with_its_distance_and_leads_to_its_page(tmp_path):
+    found = dataset(6, left=0.0)
+    for _, raw in found:
+        raw['look']['after']['quantiles'] = np.linspace(0, 1, 20).tolist()
+    found[3][1]['look']['after']['quantiles'] = np.linspace(0.5, 1.5, 20).tolist()
+    ((look, own, usual),) = outliers(gather_looks(found, participants={})[0])
+    assert (look.subject, look.place, own, usual) == ('sub-01', 'image-2', pytest.approx(0.5), 0)
+    for number, (subject, raw) in enumerate(found):
+        write_record(ImageRecord(**raw), path=record_path(tmp_path, subject, f'x{number}'))
+    (tmp_path / 'sub-01.html').write_text('')
+    html = build_group(tmp_path).read_text()
+    assert '<a href="sub-01.html#image-2">x.nii.gz</a>: 0.5 from the median image' in html
+
+
+def test_the_map_of_mrclip_is_drawn_where_the_engine_told_of_it(tmp_path):
+    found = dataset(3)
+    assert draw_style(gather_looks(found, participants={})[0]) is None
+    for _, raw in found:
+        raw['engine'] = {'style': {'map': {'source': [0.1, 0.2], 'output': [0.3, 0.4], 'target': [0.3, 0.5]}}}
+    assert draw_style(gather_looks(found, participants={})[0]).address.startswith('data:image/webp')
+    for number, (subject, raw) in enumerate(found):
+        write_record(ImageRecord(**raw), path=record_path(tmp_path, subject, f'x{number}'))
+    assert 'Images as MR-CLIP sees them' in build_group(tmp_path).read_text()
 
 
 def test_the_page_shows_the_map_and_writes_every_number_as_tsv_and_json(tmp_path):

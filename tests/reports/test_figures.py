@@ -61,6 +61,20 @@ def test_a_change_shows_red_where_it_is_brighter_and_blue_where_it_is_darker(hea
         assert (tint[np.abs(tint) > 40] > 0).all() == red
 
 
+def test_the_map_of_structure_lies_on_a_pale_source_and_only_changes_have_colour(head, tmp_path):
+    tints = []
+    for change in (0.0, -0.5):
+        structure = np.zeros_like(head.volume.data)
+        structure[34:46, 40:60, 18:27] = change
+        names = draw_figures(head, head.volume.data, PROTOCOL, structure=structure, out_dir=tmp_path, stem='s')
+        picture = pixels(tmp_path, names['structure'])[:-100]
+        tints.append((np.ptp(picture, axis=2) > 60).mean())
+        grey = np.ptp(picture, axis=2) < 12
+        assert ((picture.mean(axis=2) < 245) & grey).mean() > 0.2
+    assert tints[0] == 0
+    assert tints[1] > 0.002
+
+
 @pytest.fixture(scope='module')
 def upright(head, tmp_path_factory):
     folder = tmp_path_factory.mktemp('upright')

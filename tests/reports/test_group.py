@@ -11,7 +11,7 @@ import pytest
 from bids_distclip.quality.ratings import FORMAT, review_id
 from bids_distclip.quality.record import ImageRecord, find_records, read_record, record_path, write_record
 from bids_distclip.reports.group import build_group, read_review
-from bids_distclip.reports.spread import conclude, spreads
+from bids_distclip.reports.spread import conclude, members, spreads
 
 
 def made(pairs: list[tuple[float, float]], *, status: str = 'harmonized') -> list[dict]:
@@ -22,6 +22,17 @@ def made(pairs: list[tuple[float, float]], *, status: str = 'harmonized') -> lis
         }
         for b, a in pairs
     ]
+
+
+def grouped(records: list[dict], *, sites: str = ''):
+    """Return records as the group sees them; ``sites`` is a letter for each, and every person was at every site."""
+    kinds = max(1, len(set(sites)))
+    return members((f'sub-{number // kinds}', site, record)
+                   for number, (record, site) in enumerate(zip(records, sites or [''] * len(records), strict=True)))
+
+
+def said(records: list[dict], **options) -> list[str]:
+    return [one.whole for one in conclude(grouped(records, **options))]
 
 
 def test_without_records_there_is_no_group_page(tmp_path):
@@ -40,7 +51,7 @@ def test_the_tables_hold_every_image_and_its_numbers(derivative):
 
 
 def test_the_spread_is_mean_and_standard_deviation_over_images():
-    found = {s.tissue: s for s in spreads(made([(0.2, 0.5), (0.4, 0.5), (0.6, 0.5)]))}['class_dark']
+    found = {s.tissue: s for s in spreads(grouped(made([(0.2, 0.5), (0.4, 0.5), (0.6, 0.5)])))}['class_dark']
     assert found.images == 3
     assert found.mean == pytest.approx((0.4, 0.5))
     assert found.sd == pytest.approx((0.2, 0.0))
@@ -48,27 +59,51 @@ def test_the_spread_is_mean_and_standard_deviation_over_images():
 
 
 def test_synthetic_images_and_single_images_have_no_spread():
-    assert spreads(made([(0.2, 0.5), (0.4, 0.5)], status='synthetic')) == []
-    assert spreads(made([(0.2, 0.5)])) == []
+    assert spreads(grouped(made([(0.2, 0.5), (0.4, 0.5)], status='synthetic'))) == []
+    assert spreads(grouped(made([(0.2, 0.5)]))) == []
 
 
 def test_two_images_are_too_few_to_tell():
-    assert conclude(made([(0.2, 0.5), (0.4, 0.5)])) == ['T1w to p: 2 images are too few to tell.']
+    assert said(made([(0.2, 0.5), (0.4, 0.5)])) == [
+        'T1w to p, intensities over all images: 2 images are too few to tell.']
 
 
 def test_agreement_is_told_with_its_factor_and_its_fragility():
-    sure = conclude(made([(0.2, 0.45), (0.4, 0.5), (0.6, 0.55), (0.5, 0.5)]))[0]
+    sure = said(made([(0.2, 0.45), (0.4, 0.5), (0.6, 0.55), (0.5, 0.5)]))[0]
     assert 'vary less after' in sure
     assert 'One image decides' not in sure
-    fragile = conclude(made([(0.2, 0.5), (0.5, 0.4), (0.5, 0.5), (0.5, 0.6)]))[0]
+    fragile = said(made([(0.2, 0.5), (0.5, 0.4), (0.5, 0.5), (0.5, 0.6)]))[0]
     assert 'One image decides' in fragile
+
+
+def test_what_sites_differ_by_is_told_apart_from_what_people_differ_by():
+    # Three people of different brightness; site B adds 0.2 before and 0.02 after.
+    pairs = [(own + 0.2 * b, own + 0.02 * b) for own in (0.3, 0.5, 0.6) for b in (0, 1)]
+    found = {s.tissue: s for s in spreads(grouped(made(pairs), sites='ABABAB'))}['class_dark']
+    assert found.sites == 2
+    assert found.between == pytest.approx((0.2 / 2**0.5, 0.02 / 2**0.5))
+    assert said(made(pairs), sites='ABABAB')[0] == (
+        'T1w to p, intensities between sites: the means of 2 sites differ less after than before, by a factor of 0.10 '
+        '(0.10 to 0.10 when any one person is left out).')
+
+
+def test_two_people_at_two_sites_are_too_few_to_tell():
+    told = said(made([(0.2, 0.5), (0.4, 0.5)] * 2), sites='ABAB')
+    assert told[0].endswith('4 images of 2 people at 2 sites are too few to tell.')
+
+
+def test_an_image_of_unknown_site_counts_for_the_images_and_for_no_site():
+    pairs = [(0.3, 0.3), (0.5, 0.5), (0.4, 0.4)]
+    groups = members((f'sub-{n}', site, record) for n, (record, site) in enumerate(zip(made(pairs), 'AB_', strict=True))
+                     for site in [site.strip('_')])
+    assert {(s.images, s.sites) for s in spreads(groups)} == {(3, 2)}
 
 
 def test_fluid_near_zero_does_not_decide_alone():
     records = made([(0.4, 0.5), (0.5, 0.5), (0.6, 0.5)])
     for record, value in zip(records, (0.001, 0.01, 0.02), strict=True):
         record['metrics']['class_dark'] = {'before': 0.1, 'value': value}
-    assert 'vary less after' in conclude(records)[0]
+    assert 'vary less after' in said(records)[0]
 
 
 def test_planted_scripts_stay_text_and_tables_stay_tables(tmp_path):
@@ -131,3 +166,21 @@ def test_a_record_that_cannot_be_read_is_told_and_left_out(derivative, tmp_path)
     html = build_group(out).read_text()
     assert 'sub-02/figures/sub-02_T1w_record.json cannot be read' in html
     assert 'sub-03' in html
+
+
+def test_the_group_says_which_images_to_look_at_again_and_which_were_left_each_reason_once(derivative, tmp_path):
+    out = shutil.copytree(derivative, tmp_path / 'out')
+    for subject in ('01', '02', '03'):
+        (out / f'sub-{subject}.html').write_text('')
+    html = build_group(out).read_text()
+    assert '5 images of 3 people: 3 harmonized and to be looked at again, 1 not processed, 1 failed.' in html
+    part = html[html.index('What to look at'):html.index('id="images"')]
+    assert part.count('The slices are 4 mm thick.') == 1
+    for address in ('sub-01.html#image-3', 'sub-02.html#image-1', 'sub-03.html#image-1'):
+        assert f'<a href="{address}">' in part
+    assert 'The FLAIR image is no good.' in part
+    assert html.count('<span class="badge warned">look again</span>') == 3
+    with (out / 'group_images.tsv').open(newline='') as stream:
+        rows = list(csv.DictReader(stream, delimiter='\t'))
+    assert ['The slices are 4 mm thick.' in row['look_again'] for row in rows] == [False, True, False, True, True]
+    assert rows[0]['look_again'] == 'n/a'

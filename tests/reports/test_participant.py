@@ -100,7 +100,7 @@ def test_numbers_stand_beside_the_source_and_are_judged_where_a_comparison_or_a_
     assert 'better than the source' in row_of(page, 'Distance to the target') or 'worse' in row_of(page, 'Distance')
     assert 'within the limit at most 0.06' in ' '.join(row_of(page, 'Structure lost').split())
     assert 'limit' not in row_of(page, 'Median in the brain')
-    table = text[text.index('What is good, and what it is'):]
+    table = text[text.index(' Judged '):]
     places = [table.index(words) for words in ('Judged', 'Structure lost', 'without a verdict', 'Median')]
     assert places == sorted(places)
 
@@ -121,6 +121,30 @@ def test_a_number_is_held_against_the_limits_of_the_engine_they_were_measured_on
 def test_more_is_better_for_some_numbers_and_worse_for_others(name, value, said):
     (row,) = number_rows({'metrics': {name: {'value': value, 'before': 0.7}}})
     assert row['judgement'].startswith(said)
+
+
+def test_below_the_verdict_stands_how_much_was_changed_what_limits_say_and_what_is_worse(page, tmp_path):
+    assert 'The brain was changed by 0.' in Tags(page).text
+    record = {'status': 'harmonized', 'engine': {'engine': 'distclip'}, 'metrics': {
+        'change': {'value': 0.03}, 'structure_lost': {'value': 0.01}, 'structure_invented': {'value': 0.9},
+        'target_after': {'value': 0.55, 'before': 0.74}}}
+    text = Tags(build_page(tmp_path, '01', [record]).read_text()).text
+    for said in ('The brain was changed by 0.0300 on average', '1 of 2 measured limits are kept.',
+                 'Worse than in the source: Looks like the target (0.740 before, 0.550 after).'):
+        assert said in text
+    record['status'] = 'abstained'
+    assert 'The brain was changed by' not in build_page(tmp_path, '01', [record]).read_text()
+
+
+def test_numbers_without_a_verdict_are_folded_where_others_have_one(tmp_path):
+    metrics = {'structure_lost': {'value': 0.01}, 'brain_median': {'value': 0.5, 'before': 0.4}}
+    record = {'status': 'harmonized', 'engine': {'engine': 'distclip'}, 'metrics': metrics}
+    html = build_page(tmp_path, '01', [record]).read_text()
+    folded = html[html.index('<summary>1 more, measured without a verdict'):]
+    assert 'Median in the brain' in folded
+    assert 'Structure lost' not in folded[: folded.index('</details>')]
+    record['engine'] = {'engine': 'nyul'}
+    assert 'more, measured without a verdict' not in build_page(tmp_path, '01', [record]).read_text()
 
 
 def test_a_reason_that_is_in_the_verdict_is_not_repeated_below_it(tmp_path):

@@ -17,3 +17,10 @@ for (const table of document.querySelectorAll('table.sortable')) {
     body.append(...rows.map((each) => each.row));
   }));
 }
+// On paper nothing is folded.
+let folded = [];
+addEventListener('beforeprint', () => {
+  folded = [...document.querySelectorAll('details:not([open])')];
+  for (const each of folded) each.open = true;
+});
+addEventListener('afterprint', () => { for (const each of folded) each.open = false; });

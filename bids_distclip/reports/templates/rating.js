@@ -50,8 +50,11 @@ function paint(article) {
   if (box.value !== comment) box.value = comment;
   const cell = document.querySelector(`[data-rated="${article.id}"]`);
   cell.textContent = rating ? `${rating} ${SCALE[rating - 1]}` : comment ? 'comment only' : '–';
+  // Beside the buttons that stay in view, so that a key is seen to have been heard.
+  const mine = article.querySelector('.mine');
+  if (mine) mine.textContent = rating ? `${rating} ${SCALE[rating - 1]}` : '';
   const done = judged.filter((one) => read(one.dataset.review).rating).length;
-  desk.querySelector('.done').textContent = `${done} of ${judged.length} rated on this page`;
+  desk.querySelector('.done').textContent = `${done} of ${judged.length} rated on this page, ${ratings().filter((one) => one.rating).length} in all`;
 }
 
 function rate(article, value) {

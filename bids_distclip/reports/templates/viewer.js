@@ -107,9 +107,11 @@ function writing(element) {
   return element.matches && element.matches('textarea, select, input:not([type=radio]):not([type=range]):not([type=checkbox])');
 }
 
+// Who is looking at an image wants to see one of the next person, not the top of a page.
 function follow(name) {
   const link = document.querySelector(`a[rel="${name}"]`);
-  if (link) link.click();
+  const looking = document.activeElement.closest('article.image') || started();
+  if (link) location.href = link.href + (looking ? '#image-1' : '');
 }
 
 addEventListener('keydown', (event) => {
@@ -138,6 +140,11 @@ addEventListener('keydown', (event) => {
   }
 });
 
+// Where a browser prints what is folded only if it is open (before ::details-content).
+let folded = [];
 addEventListener('beforeprint', () => {
+  folded = [...document.querySelectorAll('details:not([open])')];
+  for (const each of folded) each.open = true;
   for (const viewer of document.querySelectorAll('.viewer')) { viewer.dataset.mode = 'all'; showing(viewer); }
 });
+addEventListener('afterprint', () => { for (const each of folded) each.open = false; });
