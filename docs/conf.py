@@ -106,7 +106,7 @@ def model_card() -> str:
     parts = []
     for card in cards:
         text = card.read_text(encoding='utf-8')
-        parts.append(text if card.suffix == '.md' else f'## {card.name}\n\n' + nested(json.loads(text)))
+        parts.append(text if card.suffix == '.md' else f'### {card.name}\n\n' + nested(json.loads(text)))
     return '\n\n'.join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 
 from bids_distclip.cli.app import main
@@ -136,6 +138,55 @@ def test_a_killed_run_goes_on_where_it_stopped(make_dataset, tmp_path):
     assert counts['reused'] >= 1
     assert sum(counts.values()) == 4
     assert len(images(out)) == 4
+
+
+def test_a_run_that_is_told_to_end_ends_at_once_with_the_code_for_trying_again(make_dataset, tmp_path):
+    data, out = make_dataset(4, suffixes=('T1w',)), tmp_path / 'out'
+    words = call(data, out, 'participant', *FAST, '--nprocs', '1')
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline().startswith('device:')
+        while not images(out):
+            time.sleep(0.05)
+        workers = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGTERM)
+        said, complained = run.communicate(timeout=60)
+    assert run.returncode == 75, complained
+    assert said.splitlines()[-1] == 'bids_distclip: finished, exit 75'
+    assert 'run the same command again' in complained
+    assert len(images(out)) < 4
+    assert workers
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+    assert app(data, out, 'participant', *FAST).returncode == 0
+    assert len(images(out)) == 4
+
+
+def test_two_runs_write_into_one_folder_at_once_and_nothing_is_lost(make_dataset, tmp_path):
+    data, out = make_dataset(4), tmp_path / 'out'
+    each = [('01', '02'), ('03', '04'), ('02', '03')]
+    runs = [
+        subprocess.Popen(call(data, out, 'participant', '--participant-label', *people, *FAST, '--nprocs', '1',
+                              '-w', tmp_path / f'work{number}'),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for number, people in enumerate(each)
+    ]
+    said = [run.communicate(timeout=600)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], said
+    people = ('01', '02', '03', '04')
+    assert images(out) == sorted(f'sub-{s}_desc-harmonized_{c}.nii.gz' for s in people for c in ('T1w', 'T2w'))
+    assert app(data, out, 'group', *FAST).returncode == 0
+    with (out / 'group_images.tsv').open() as stream:
+        rows = list(csv.DictReader(stream, delimiter='\t'))
+    assert sorted(row['source'].rpartition('/')[2] for row in rows) == sorted(
+        f'sub-{s}_{c}.nii.gz' for s in people for c in ('T1w', 'T2w'))
+    for person in people:
+        scans = (out / f'sub-{person}' / f'sub-{person}_scans.tsv').read_text().splitlines()
+        assert len(scans) == 3, scans
+        assert (out / f'sub-{person}.html').stat().st_size > 0
+    again = app(data, out, 'participant', *FAST)
+    assert 'Nothing to do' in again.stdout, again.stdout
+    if find_validator():
+        found = check_dataset(out)
+        assert [issue.line() for issue in (*found.errors, *found.elsewhere)] == []
 
 
 def test_another_target_or_another_source_is_done_anew(make_dataset, make_scan, tmp_path):
