@@ -121,6 +121,8 @@ def nested(value: object, *, depth: int = 0) -> str:
         return f'{pad}- {value}\n'
     lines = []
     for name, item in items:
+        if isinstance(item, list) and all(isinstance(one, (int, float)) or len(str(one)) < 20 for one in item):
+            item = ', '.join(map(str, item))
         if isinstance(item, (dict, list)):
             lines.append(f'{pad}- {name or "entry"}\n{nested(item, depth=depth + 1)}')
         else:

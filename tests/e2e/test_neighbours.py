@@ -71,7 +71,7 @@ def test_smripreps_own_collection_of_derivatives_takes_images_and_mask(out, subj
 def test_the_queries_above_are_those_that_smriprep_ships():
     package = pytest.importorskip('smriprep')
     asked = json.loads(package.load_data('io_spec.json').read_text())['queries']['baseline']
-    assert QUERIES == {'t1w_preproc': asked['preproc'], 't1w_mask': asked['mask'], 't2w_preproc': asked['t2w_preproc']}
+    assert {'t1w_preproc': asked['preproc'], 't1w_mask': asked['mask'], 't2w_preproc': asked['t2w_preproc']} == QUERIES
 
 
 def test_pybids_indexes_the_output_beside_its_source(raw, out):
