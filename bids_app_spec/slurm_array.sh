@@ -6,7 +6,7 @@
 #   sbatch --dependency=afterany:JOB --wrap 'bids_distclip BIDS_DIR OUTPUT_DIR group'
 #
 # On a graphics card: add --gres=gpu:1 to sbatch and --device cuda to the options.
-# In a container: DISTCLIP_IMAGE=bids_distclip.sif sbatch …
+# In a container: DISTCLIP_IMAGE=bids_distclip.sif sbatch …; other files that options name: APPTAINER_BIND=/path
 # A task that fails with code 75 may be submitted again as it is; what is done is not done again.
 #SBATCH --job-name=distclip
 #SBATCH --cpus-per-task=4

@@ -106,7 +106,7 @@ def model_card() -> str:
     parts = []
     for card in cards:
         text = card.read_text(encoding='utf-8')
-        parts.append(text if card.suffix == '.md' else f'## {card.name}\n\n' + nested(json.loads(text)))
+        parts.append(text if card.suffix == '.md' else f'### {card.name}\n\n' + nested(json.loads(text)))
     return '\n\n'.join(parts)
 
 
@@ -121,6 +121,8 @@ def nested(value: object, *, depth: int = 0) -> str:
         return f'{pad}- {value}\n'
     lines = []
     for name, item in items:
+        if isinstance(item, list) and all(isinstance(one, (int, float)) or len(str(one)) < 20 for one in item):
+            item = ', '.join(map(str, item))
         if isinstance(item, (dict, list)):
             lines.append(f'{pad}- {name or "entry"}\n{nested(item, depth=depth + 1)}')
         else:

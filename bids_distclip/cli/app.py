@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bids_distclip.cli.parser import build_parser
@@ -26,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(work: Callable[[], int], *, prog: str) -> int:
     """Return what ``work`` returns, or the exit code of what it raises after saying what happened."""
     try:
-        return work()
+        with _stoppable():
+            return work()
     except DistclipError as error:
         print(f'{prog}: {error}', file=sys.stderr, flush=True)
         return error.code
@@ -39,6 +43,22 @@ def guarded(work: Callable[[], int], *, prog: str) -> int:
         print(f'{prog}: this failure was not foreseen. What to do: report it with the lines above.',
               file=sys.stderr, flush=True)
         return 1
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let the signal that schedulers and ``docker stop`` send end the run as an interrupt does.
+
+    By default it kills a process without a word, and is ignored altogether by the first process of a container.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def read_settings(argv: Sequence[str] | None) -> Settings:

@@ -40,6 +40,11 @@ class SurvivingMultiProc(MultiProcPlugin):
             )
             return super()._submit_job(node, updatehash=updatehash)
 
+    def stop(self) -> None:
+        """End the workers at once; without this the process would wait for the steps in flight before it ends."""
+        for worker in list((self.pool._processes or {}).values()):
+            worker.terminate()
+
     def _async_callback(self, args: Future) -> None:
         if args.exception() is None:
             super()._async_callback(args)

@@ -116,7 +116,12 @@ def _execute(graph: Any, *, plugin: str | None, plugin_args: dict[str, Any]) -> 
         if plugin in (None, 'MultiProc'):
             from bids_distclip.workflow.plugin import SurvivingMultiProc
 
-            graph.run(plugin=SurvivingMultiProc(plugin_args=plugin_args), plugin_args=plugin_args)
+            local = SurvivingMultiProc(plugin_args=plugin_args)
+            try:
+                graph.run(plugin=local, plugin_args=plugin_args)
+            except KeyboardInterrupt:
+                local.stop()
+                raise
         else:
             graph.run(plugin=plugin, plugin_args=plugin_args)
     except TryAgain as error:

@@ -58,6 +58,22 @@ def test_smriprep_finds_one_image_and_one_mask_on_its_grid(out):
         assert set(np.unique(mask.get_fdata())) == {0, 1}
 
 
+@pytest.mark.parametrize('subject', ['01', '02'])
+def test_smripreps_own_collection_of_derivatives_takes_images_and_mask(out, subject):
+    smriprep = pytest.importorskip('smriprep.utils.bids')
+    found = smriprep.collect_derivatives(out, subject, std_spaces=[])
+    names = {key: path.rpartition('/')[2] for key, path in found.items() if isinstance(path, str)}
+    stem = f'sub-{subject}_ses-siteA'
+    assert names == {'t1w_preproc': f'{stem}_desc-preproc_T1w.nii.gz', 't1w_mask': f'{stem}_desc-brain_mask.nii.gz',
+                     't2w_preproc': f'{stem}_desc-preproc_T2w.nii.gz'}
+
+
+def test_the_queries_above_are_those_that_smriprep_ships():
+    package = pytest.importorskip('smriprep')
+    asked = json.loads(package.load_data('io_spec.json').read_text())['queries']['baseline']
+    assert {'t1w_preproc': asked['preproc'], 't1w_mask': asked['mask'], 't2w_preproc': asked['t2w_preproc']} == QUERIES
+
+
 def test_pybids_indexes_the_output_beside_its_source(raw, out):
     layout = BIDSLayout(raw, derivatives=out)
     made = layout.get(scope='distclip', desc='preproc', extension='.nii.gz', session=Query.ANY)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 
 from bids_distclip.cli.app import main
@@ -136,6 +137,53 @@ def test_a_killed_run_goes_on_where_it_stopped(make_dataset, tmp_path):
     assert counts['reused'] >= 1
     assert sum(counts.values()) == 4
     assert len(images(out)) == 4
+
+
+def test_a_run_that_is_told_to_end_ends_at_once_with_the_code_for_trying_again(make_dataset, tmp_path):
+    data, out = make_dataset(4, suffixes=('T1w',)), tmp_path / 'out'
+    plain = (*FAST, '--report-figures', 'none')
+    words = call(data, out, 'participant', *plain, '--nprocs', '1')
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline().startswith('device:')
+        while not images(out):
+            time.sleep(0.05)
+        workers = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGTERM)
+        said, complained = run.communicate(timeout=60)
+    assert run.returncode == 75, complained
+    assert said.splitlines()[-1] == 'bids_distclip: finished, exit 75'
+    assert 'run the same command again' in complained
+    assert len(images(out)) < 4
+    assert workers
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+    assert app(data, out, 'participant', *plain).returncode == 0
+    assert len(images(out)) == 4
+
+
+def test_two_runs_write_into_one_folder_at_once_and_nothing_is_lost(make_dataset, tmp_path):
+    data, out, people = make_dataset(3, suffixes=('T1w',)), tmp_path / 'out', ('01', '02', '03')
+    plain = (*FAST, '--report-figures', 'none')
+    runs = [
+        subprocess.Popen(
+            call(data, out, 'participant', '--participant-label', *labels, *plain, '-w', tmp_path / labels[0]),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for labels in (people[:2], people[1:])
+    ]
+    said = [run.communicate(timeout=900)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert images(out) == [f'sub-{person}_desc-harmonized_T1w.nii.gz' for person in people]
+    assert app(data, out, 'group', *plain).returncode == 0
+    rows = (out / 'group_images.tsv').read_text().splitlines()[1:]
+    assert len(rows) == 3, rows
+    for person in people:
+        assert any(f'sub-{person}' in row or row.startswith(person) for row in rows), rows
+        assert len((out / f'sub-{person}' / f'sub-{person}_scans.tsv').read_text().splitlines()) == 2
+        assert (out / f'sub-{person}.html').stat().st_size > 0
+    again = app(data, out, 'participant', *plain)
+    assert 'Nothing to do' in again.stdout, again.stdout
+    if find_validator():
+        found = check_dataset(out)
+        assert [issue.line() for issue in (*found.errors, *found.elsewhere)] == []
 
 
 def test_another_target_or_another_source_is_done_anew(make_dataset, make_scan, tmp_path):
