@@ -95,7 +95,9 @@ def travelers(
 
 
 def _fleet(rng: np.random.Generator, family: str, count: int) -> list[tuple[Protocol, str]]:
-    """Return protocols and their names, the target's first."""
+    """Return protocols and their names, the target's first, which stands for its protocol and not for one scanner that
+    departs from it.
+    """
     usual = default_protocol(family).acquisition
     rows = [r for r in scanner_rows() if r['family'] == family]
     alike = [r for r in rows if (r['Manufacturer'], r['B0'], r['MRAcquisitionType'])
@@ -103,7 +105,8 @@ def _fleet(rng: np.random.Generator, family: str, count: int) -> list[tuple[Prot
     goal = (alike or rows)[0]['name']
     others = [str(n) for n in rng.permutation([r['name'] for r in rows if r['name'] != goal])] or [goal]
     order = [goal, *(others[i % len(others)] for i in range(count - 1))]
-    return [(draw_protocol(rng, family=family, scanner=n), f'{i} {n}') for i, n in enumerate(order)]
+    drawn = [draw_protocol(rng, family=family, scanner=n) for n in order]
+    return [(p if i else p.usual(), f'{i} {n}') for i, (p, n) in enumerate(zip(drawn, order, strict=True))]
 
 
 def _prepared(volume: SimulatedVolume, protocol: Protocol, data: np.ndarray) -> Prepared:

@@ -272,8 +272,9 @@ def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: b
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    """Return the cosine distance of two unit vectors ``(1, 512)``."""
-    return float(1 - (one * other).sum())
+    """Return the cosine distance of two unit vectors ``(1, 512)``; 0 where rounding alone holds them apart."""
+    distance = float(1 - (one * other).sum())
+    return distance if distance > 1e-5 else 0.0
 
 
 def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
