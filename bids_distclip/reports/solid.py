@@ -25,8 +25,8 @@ from bids_distclip.reports.scale import WHITE, shown_range
 
 #: Size of the voxels in millimetres; the next size is taken where the volumes would weigh more than ``LIMIT``.
 SPACINGS = (1.5, 2.0, 2.5, 3.0, 4.0)
-#: Characters of all volumes of an image in a page. With its pictures (1.4 MB) an image stays below 3 MB.
-LIMIT = 1_500_000
+#: Characters of all volumes of an image in a page. With its pictures (up to 1.75 MB) an image stays below 3 MB.
+LIMIT = 1_200_000
 #: Millimetres around the brain mask that are kept, so that a mask that is too small can be seen. The skin is farther.
 RIM = 4.0
 #: Where the engine saw the source corrected for uneven brightness, the file of the dataset is evened out to the
