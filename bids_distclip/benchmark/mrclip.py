@@ -15,7 +15,7 @@ from bids_distclip.audit.gather import gather_items
 from bids_distclip.benchmark.answers import Answer, draw_map
 from bids_distclip.benchmark.embedding import Seen, embed_prompts, embed_protocols, see
 from bids_distclip.benchmark.numbers import NUMBERS, foreign, number_order
-from bids_distclip.harmonizers.distclip import seen_style
+from bids_distclip.harmonizers.styles import seen_style
 from bids_distclip.networks.bank import Bank
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.anatomy import Anatomy

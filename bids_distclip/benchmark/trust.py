@@ -15,7 +15,8 @@ from bids_distclip.acquisition.record import VALUE_FIELDS, Acquisition
 from bids_distclip.benchmark.cases import Case
 from bids_distclip.benchmark.failures import FAILURES, WRONG
 from bids_distclip.harmonizers.base import Target
-from bids_distclip.harmonizers.distclip import DistClip, seen_style, tells_enough, word_style
+from bids_distclip.harmonizers.distclip import DistClip
+from bids_distclip.harmonizers.styles import seen_style, tells_enough, word_style
 from bids_distclip.networks.bank import describe_styles
 from bids_distclip.networks.weights import Trained, load_trained
 from bids_distclip.quality.guard import compare_structure

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 
-from bids_distclip.acquisition.prompt import whole_prompt
-from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Harmonized, Target
+from bids_distclip.harmonizers.styles import Styles, find_styles, seen_in
 from bids_distclip.quality.metrics import noise_level
 from bids_distclip.volume.planes import axes_to_run, fuse
 from bids_distclip.volume.prepared import Prepared
+from bids_distclip.volume.ras import from_ras, ras_spacing, to_ras
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bids_distclip.networks.mrclip import MRCLIP
     from bids_distclip.networks.weights import Trained
-
-#: Without these fields a prompt says too little of the source: its own picture does instead.
-NEEDED = ('echo_time', 'repetition_time')
-#: Share that the source's own picture has in its style beside its metadata, per contrast family (docs/benchmark.md):
-#: a T1w sidecar tells least of its contrast, as half of the vendors do not write the inversion time. The share grows
-#: from none, where target and source are told alike, to the whole one at this cosine distance between the two styles.
-PICTURED, APART = {'T1w': 0.5}, 0.05
 
 
 class DistClip:
@@ -94,12 +82,11 @@ class DistClip:
         began = time.monotonic()
         trained = load_trained(self.weights, device=self.device)
         affine = source.volume.affine
-        image = _to_ras(source.volume.data / source.scale, affine)
-        brain, head = (_to_ras(m, affine) for m in (source.brain, source.head))
-        spacing = _ras_spacing(affine)
-        styles = _styles(trained, source, target, synthesize=synthesize)
-        axes = axes_to_run(spacing)
-        axes = axes if self.planes == 3 else axes[-1:]
+        image = to_ras(source.volume.data / source.scale, affine)
+        brain, head = (to_ras(m, affine) for m in (source.brain, source.head))
+        spacing = ras_spacing(affine)
+        styles = find_styles(trained, source, target, synthesize=synthesize)
+        axes = axes_to_run(spacing)[0 if self.planes == 3 else -1 :]
         image = np.clip(image, 0, None)
         precision = self._precision()
         fused, spread, box = self._passes(
@@ -118,7 +105,7 @@ class DistClip:
         uncertainty = _combined(parts, known) * head if len(parts) > 1 else None
         trust = describe_styles(
             trained.bank,
-            pictures=(styles.seen, _seen(trained.clip, out, brain, spacing)),
+            pictures=(styles.seen, seen_in(trained.clip, out, brain, spacing)),
             told=(styles.told, styles.shown),
             families=(source.family or '', target.family),
             pictured=target.image is not None,
@@ -135,12 +122,9 @@ class DistClip:
             'style': trust,
             'seconds': round(time.monotonic() - began, 2),
         }
-
-        def back(array: np.ndarray, scale: float = 1.0) -> np.ndarray:
-            return _from_ras(array * scale, affine).astype(np.float32)
-
-        units = None if uncertainty is None else back(uncertainty, target.scale)
-        return Harmonized(back(out, target.scale), units, details), {name: back(a) for name, a in parts.items()}
+        units = None if uncertainty is None else _back(uncertainty * target.scale, affine)
+        answer = Harmonized(_back(out * target.scale, affine), units, details)
+        return answer, {name: _back(part, affine) for name, part in parts.items()}
 
     def _precision(self) -> str:
         from bids_distclip.networks.inference import best_precision
@@ -151,7 +135,7 @@ class DistClip:
         self,
         trained: Trained,
         picture: tuple[np.ndarray, np.ndarray],
-        styles: _Styles,
+        styles: Styles,
         *,
         axes: Sequence[int],
         spacing: tuple[float, ...],
@@ -187,7 +171,7 @@ class DistClip:
         self,
         trained: Trained,
         arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
-        styles: _Styles,
+        styles: Styles,
         source: Prepared,
         target: Target,
         spacing: tuple[float, ...],
@@ -220,6 +204,10 @@ class DistClip:
         )
 
 
+def _back(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    return from_ras(array, affine).astype(np.float32)
+
+
 def _combined(parts: Mapping[str, np.ndarray], known: Mapping[str, float] | None) -> np.ndarray:
     """Return the root of the summed squares of an uncertainty's terms, weighted where weights are known.
 
@@ -228,129 +216,3 @@ def _combined(parts: Mapping[str, np.ndarray], known: Mapping[str, float] | None
     weights = {'planes': 1.0, 'style': 1.0} if known is None else known
     squares = sum((weights[name] * part) ** 2 for name, part in parts.items() if name in weights)
     return np.sqrt(squares + weights.get('floor', 0.0) ** 2)
-
-
-@dataclass(frozen=True)
-class _Styles:
-    """θ ``(1, 512)`` of source and target as the generator gets them; what MR-CLIP makes of the source's picture
-    (``seen``), of the words of its metadata (``told``, None where they say too little) and of the target's picture or
-    words (``shown``); and where they come from, in words.
-    """
-
-    source: Tensor
-    target: Tensor
-    seen: Tensor
-    told: Tensor | None
-    shown: Tensor
-    words: dict[str, Any]
-
-
-def _styles(trained: Trained, source: Prepared, target: Target, *, synthesize: bool) -> _Styles:
-    """Return the styles of source and target, both from pictures or both from prompts where that can be."""
-    seen, own = seen_style(trained.clip, source), told_style(trained, source.acquisition, source.family)
-    told = None if own is None else word_style(trained, source.acquisition, source.family)
-    if target.image is not None:
-        pictured = {'guidance': 'image', 'source_guide': 'image', 'prompt': ''}
-        theta = guide_style(trained, target.image, target.family)
-        shown = seen_style(trained.clip, target.image)
-        return _Styles(guide_style(trained, source, source.family), theta, seen, told, shown, pictured)
-    words: dict[str, Any] = {
-        'guidance': 'metadata',
-        'prompt': whole_prompt(target.acquisition, target.family),
-        'source_guide': 'image' if own is None else 'metadata',
-        'source_prompt': '' if own is None else whole_prompt(source.acquisition, source.family),
-    }
-    theta = prompt_style(trained, target.acquisition, target.family)
-    shown = word_style(trained, target.acquisition, target.family)
-    if own is None:
-        return _Styles(guide_style(trained, source, source.family), theta, seen, told, shown, words)
-    share = 0.0 if synthesize else PICTURED.get(source.family or '', 0.0) * min(1.0, _distance(own, theta) / APART)
-    if share > 0:
-        own = _between(own, guide_style(trained, source, source.family), share)
-        words |= {'source_guide': 'metadata and image', 'source_image_share': round(share, 3)}
-    return _Styles(own, theta, seen, told, shown, words)
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    """Return the cosine distance of two unit vectors ``(1, 512)``; 0 where rounding alone holds them apart."""
-    distance = float(1 - (one * other).sum())
-    return distance if distance > 1e-5 else 0.0
-
-
-def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """Return the unit vector ``(1, 512)`` with ``share`` of the second."""
-    mixed = (1 - share) * one + share * other
-    return mixed / mixed.norm()
-
-
-def guide_style(trained: Trained, picture: Prepared, family: str | None) -> Tensor:
-    """Return the style ``(1, 512)`` that a picture is rendered in, or is to be rendered like.
-
-    By photometry where the weights come with a photometer that knows the family, else as the image tower sees it.
-    """
-    from bids_distclip.networks.inference import picture_style
-
-    meter = trained.photometer
-    if meter is None or family not in meter.families or not picture.brain.any():
-        return seen_style(trained.clip, picture)
-    affine = picture.volume.affine
-    image, brain = _to_ras(picture.volume.data / picture.scale, affine), _to_ras(picture.brain, affine)
-    theta = picture_style(meter, image, brain=brain, spacing=_ras_spacing(affine), family=family)
-    return theta.to(next(trained.generator.parameters()).device)
-
-
-def seen_style(clip: MRCLIP, picture: Prepared) -> Tensor:
-    """Return the style ``(1, 512)`` that the image tower sees in a prepared image."""
-    affine = picture.volume.affine
-    image, brain = _to_ras(picture.volume.data / picture.scale, affine), _to_ras(picture.brain, affine)
-    return _seen(clip, image, brain, _ras_spacing(affine))
-
-
-def told_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor | None:
-    """Return the style ``(1, 512)`` of an acquisition; None where its metadata say too little (:data:`NEEDED`)."""
-    return prompt_style(trained, acquisition, family) if tells_enough(acquisition) else None
-
-
-def tells_enough(acquisition: Acquisition) -> bool:
-    """Tell whether metadata say enough (:data:`NEEDED`) to be the guide."""
-    return all(getattr(acquisition, name) is not None for name in NEEDED)
-
-
-def prompt_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor:
-    """Return the style ``(1, 512)`` of the prompt of an acquisition, however little it says."""
-    from bids_distclip.networks.inference import embed_prompt
-
-    return embed_prompt(trained.clip, whole_prompt(acquisition, family))
-
-
-def word_style(trained: Trained, acquisition: Acquisition, family: str | None) -> Tensor:
-    """Return the words ``(1, 512)`` of the prompt of an acquisition, which pictures can be compared with."""
-    from bids_distclip.networks.inference import embed_words
-
-    return embed_words(trained.clip, whole_prompt(acquisition, family))
-
-
-def _seen(clip: MRCLIP, image: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...]) -> Tensor:
-    """Return the style the image tower sees in a RAS volume ``(X, Y, Z)`` on its normalized scale."""
-    from bids_distclip.networks.inference import embed_volume
-
-    return embed_volume(clip, image, spacing=spacing, brain=brain)
-
-
-def _to_ras(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Return the array with its axes turned to right, anterior, superior; no resampling."""
-    return nib.orientations.apply_orientation(data, nib.orientations.io_orientation(affine))
-
-
-def _ras_spacing(affine: np.ndarray) -> tuple[float, ...]:
-    """Return the voxel sizes in mm along the axes that :func:`_to_ras` gives."""
-    zooms = np.linalg.norm(affine[:3, :3], axis=0)
-    order = np.argsort(nib.orientations.io_orientation(affine)[:, 0])
-    return tuple(float(v) for v in zooms[order])
-
-
-def _from_ras(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Undo :func:`_to_ras`."""
-    there = nib.orientations.io_orientation(affine)
-    back = nib.orientations.ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), there)
-    return nib.orientations.apply_orientation(data, back)

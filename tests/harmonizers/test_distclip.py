@@ -10,7 +10,8 @@ import torch
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Target
-from bids_distclip.harmonizers.distclip import PICTURED, DistClip, guide_style, seen_style
+from bids_distclip.harmonizers.distclip import DistClip
+from bids_distclip.harmonizers.styles import PICTURED, guide_style, seen_style
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, load_trained, save_weights
