@@ -44,7 +44,8 @@ class Case:
 
     ``image_target`` guides by another head's picture, ``metadata_target`` by metadata alone. ``nothing_to_do`` marks
     cases whose target is the source's own protocol: the truth then is the source. ``lesion`` is the share of each
-    voxel, where it is known. ``draw`` numbers the sets of protocols that one simulated head was seen under.
+    voxel, ``tissue`` its class, where they are known. ``draw`` numbers the sets of protocols that one simulated head
+    was seen under.
     """
 
     data: str
@@ -57,6 +58,7 @@ class Case:
     metadata_target: Target
     nothing_to_do: bool = False
     lesion: np.ndarray | None = None
+    tissue: np.ndarray | None = None
     draw: int = 0
 
     @property
@@ -78,6 +80,7 @@ def thinned(case: Case, every: int) -> Case:
         source=_thin(case.source, every),
         truth=np.ascontiguousarray(case.truth[..., every // 2 :: every]),
         lesion=None if case.lesion is None else np.ascontiguousarray(case.lesion[..., every // 2 :: every]),
+        tissue=None if case.tissue is None else np.ascontiguousarray(case.tissue[..., every // 2 :: every]),
         image_target=replace(case.image_target, image=_thin(guide, every) if guide else None),
     )
 
@@ -167,6 +170,7 @@ def _simulated(name: str, source: tuple, target: tuple, *, own: bool = False) ->
         Target('metadata', protocol_b.scanner, b, protocol_b.acquisition),
         own,
         scan_a.lesion,
+        scan_a.tissue,
     )
 
 

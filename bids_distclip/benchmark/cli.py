@@ -12,12 +12,12 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'what',
         nargs='?',
-        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty'),
+        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty', 'tissue'),
         default='pairs',
         help='contrast pairs by every engine (default); what is left of the scanners on heads that traveled; '
         'what MR-CLIP knows of acquisitions (needs --labels); '
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
-        'beside planted failures; uncertainty beside the true error',
+        'beside planted failures; uncertainty beside the true error; tissue told apart, before and after',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -42,8 +42,9 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
     if args.what != 'pairs':
-        return {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust,
-                'uncertainty': _measure_uncertainty, 'travelers': _send_travelers}[args.what](args)
+        others = {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust,
+                  'uncertainty': _measure_uncertainty, 'travelers': _send_travelers, 'tissue': _tell_tissue}
+        return others[args.what](args)
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
     from bids_distclip.errors import UsageError
@@ -66,13 +67,16 @@ def _send_travelers(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.travelers import COLUMNS, send, travelers
     from bids_distclip.benchmark.trust import write_rows
     from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
 
     if not args.labels:
         raise UsageError('Traveling heads are simulated', cure='Give --labels.')
     engines, rows = _engines(args), []
     pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR'
     for family in (p.split('-')[0].strip() for p in pairs.split(',')):
-        people = travelers(_held_out(args), family, heads=args.heads * args.draws, every=args.every)
+        people = travelers(
+            _held_out(args), family, heads=args.heads * args.draws, every=args.every, segment=make_segment(args.weights)
+        )
         rows += send(people, engines)
         write_rows(rows, args.out / 'travelers.tsv', columns=COLUMNS)
     for row in rows:
@@ -166,12 +170,49 @@ def _measure_uncertainty(args: argparse.Namespace) -> int:
     return 0
 
 
+def _tell_tissue(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.tissue import COLUMNS, label_heads, label_results, summary
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.errors import NoInput, UsageError
+    from bids_distclip.harmonizers.distclip import DistClip
+    from bids_distclip.harmonizers.tissue import make_segment
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to tell tissue in', cure='Give --labels, --brains or both.')
+    segment = make_segment(args.weights)
+    if segment is None:
+        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    engine = DistClip(
+        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
+    )
+    rows = []
+    whole = label_heads(segment, _held_out(args), draws=args.draws) if args.labels else ()
+    for row in itertools.chain(whole, label_results(segment, engine, _cases(args))):
+        rows.append(row)
+        write_rows(rows, args.out / 'tissue.tsv', columns=COLUMNS)
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
+    (args.out / 'tissue.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
 def _cases(args: argparse.Namespace):
-    """Yield the cases that the options ask for, of the pairs that ``--pairs`` names."""
+    """Yield the cases that the options ask for, of the pairs that ``--pairs`` names.
+
+    Within one family sources know their tissue, as in the app: there it counts.
+    """
+    from dataclasses import replace
+
+    from bids_distclip.harmonizers.tissue import make_segment, with_tissue
+
+    segment = make_segment(args.weights)
     wanted = {p.strip().replace('-', '→') for p in args.pairs.split(',') if p.strip()}
     for case in _all_cases(args):
-        if not wanted or f'{case.source_family}→{case.target_family}' in wanted:
-            yield case
+        if wanted and f'{case.source_family}→{case.target_family}' not in wanted:
+            continue
+        if segment and case.source_family == case.target_family:
+            case = replace(case, source=with_tissue(case.source, segment))
+        yield case
 
 
 def _all_cases(args: argparse.Namespace):

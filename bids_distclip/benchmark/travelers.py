@@ -17,6 +17,7 @@ import numpy as np
 from bids_distclip.acquisition.protocols import default_protocol
 from bids_distclip.benchmark.cases import as_prepared
 from bids_distclip.harmonizers.base import Harmonizer, Target
+from bids_distclip.harmonizers.tissue import with_tissue
 from bids_distclip.quality.metrics import psnr
 from bids_distclip.quality.profile import look
 from bids_distclip.quality.site import PEOPLE, probe
@@ -27,7 +28,7 @@ from bids_distclip.simulation.slices import SliceGeometry, slice_points
 from bids_distclip.simulation.tissue import tissue_table
 from bids_distclip.simulation.volumes import SimulatedVolume, simulate_volumes
 from bids_distclip.volume.intensity import brain_scale
-from bids_distclip.volume.prepared import Prepared
+from bids_distclip.volume.prepared import Prepared, Segment
 
 #: Tissues whose brightness should no longer depend on the scanner.
 TISSUES = ('white_matter', 'cortical_gray', 'csf', 'thalamus', 'putamen')
@@ -62,12 +63,13 @@ def travelers(
     seed: int = 11_000,
     size: tuple[int, int, int] = (160, 192, 144),
     every: int = 8,
+    segment: Segment | None = None,
 ) -> Iterator[Traveler]:
     """Yield heads bent from the anatomies in turn, each under the same protocols, of as many kinds of scanner as there
     are.
 
     The target is a protocol of the kind of scanner that the app's default protocol of the family is of. Every
-    ``every``-th axial slice alone is simulated.
+    ``every``-th axial slice alone is simulated. With ``segment`` the scans know their tissue, as in the app.
     """
     rng = np.random.default_rng([seed, len(family)])
     protocols = _fleet(rng, family, scanners + 1)
@@ -85,7 +87,9 @@ def travelers(
             yield Traveler(
                 head=f'{anatomy.name} {number}',
                 family=family,
-                scans={name: _prepared(s, p, s.image) for s, (p, name) in zip(scans, fleet, strict=True)},
+                scans={
+                    name: _told(_prepared(s, p, s.image), segment) for s, (p, name) in zip(scans, fleet, strict=True)
+                },
                 truth=target.truth / brain_scale(target.truth, target.brain > 0.5),
                 tissues=_tissues(head, size=size, every=every),
                 image_target=Target('image', 'other head', family, goal.acquisition, shown, shown.scale),
@@ -113,6 +117,10 @@ def _prepared(volume: SimulatedVolume, protocol: Protocol, data: np.ndarray) -> 
     return as_prepared(
         data, volume.brain > 0.5, volume.affine, acquisition=protocol.acquisition, family=protocol.family
     )
+
+
+def _told(scan: Prepared, segment: Segment | None) -> Prepared:
+    return with_tissue(scan, segment) if segment else scan
 
 
 def _tissues(head: Head, *, size: tuple[int, int, int], every: int) -> dict[str, np.ndarray]:

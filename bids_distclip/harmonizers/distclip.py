@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_distclip.harmonizers.anchor import white_matter_factor
 from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.harmonizers.styles import Styles, find_styles, seen_in
 from bids_distclip.quality.metrics import noise_level
@@ -101,6 +102,10 @@ class DistClip:
         doubt = self._doubt(trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize)
         if doubt is not None:
             parts['style'] = doubt * head
+        factor = 1.0
+        if not synthesize:
+            factor = white_matter_factor(trained.photometer, source, styles, from_ras(out, affine))
+            out *= np.float32(factor)
         known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
         uncertainty = _combined(parts, known) * head if len(parts) > 1 else None
         trust = describe_styles(
@@ -120,6 +125,7 @@ class DistClip:
             **styles.words,
             'mode': 'synthesis' if synthesize else 'residual',
             'style': trust,
+            'white_matter_factor': round(factor, 4),
             'seconds': round(time.monotonic() - began, 2),
         }
         units = None if uncertainty is None else _back(uncertainty * target.scale, affine)

@@ -61,17 +61,17 @@ def find_styles(trained: Trained, source: Prepared, target: Target, *, synthesiz
     shown = word_style(trained, target.acquisition, target.family)
     if own is None:
         return Styles(guide_style(trained, source, source.family), theta, seen, told, shown, words)
-    share = 0.0 if synthesize else PICTURED.get(source.family or '', 0.0) * min(1.0, _distance(own, theta) / APART)
+    share = 0.0 if synthesize else PICTURED.get(source.family or '', 0.0) * apart(own, theta)
     if share > 0:
         own = _between(own, guide_style(trained, source, source.family), share)
         words |= {'source_guide': 'metadata and image', 'source_image_share': round(share, 3)}
     return Styles(own, theta, seen, told, shown, words)
 
 
-def _distance(one: Tensor, other: Tensor) -> float:
-    """Return the cosine distance of two unit vectors ``(1, 512)``; 0 where rounding alone holds them apart."""
+def apart(one: Tensor, other: Tensor) -> float:
+    """Return how far two styles ``(1, 512)`` lie apart: 0 where rounding alone holds them, 1 from :data:`APART` on."""
     distance = float(1 - (one * other).sum())
-    return distance if distance > 1e-5 else 0.0
+    return min(1.0, distance / APART) if distance > 1e-5 else 0.0
 
 
 def _between(one: Tensor, other: Tensor, share: float) -> Tensor:

@@ -20,6 +20,7 @@ from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.photometer import PHOTOMETER, Photometer, load_photometer
 from bids_distclip.networks.released import adopt
+from bids_distclip.networks.segmenter import SEGMENTER, Segmenter
 
 #: Where the default weights are shipped.
 DEFAULT = Path(__file__).parent.parent / 'weights'
@@ -80,6 +81,15 @@ def load_generator(path: Path) -> Generator:
 
 
 @functools.lru_cache(maxsize=2)
+def load_segmenter(path: Path) -> Segmenter:
+    """Load a segmenter written by :func:`save_weights`."""
+    options, state = _read(path)
+    model = Segmenter(options['widths'])
+    _fill(model, state, path)
+    return model
+
+
+@functools.lru_cache(maxsize=2)
 def load_trained(folder: Path | None = None, *, device: str = 'cpu') -> Trained:
     """Load generator, MR-CLIP and card of a folder (default: the shipped ones) onto a device; kept for the next call.
 
@@ -99,7 +109,7 @@ def load_trained(folder: Path | None = None, *, device: str = 'cpu') -> Trained:
 
 
 def weights_sha256(folder: Path | None = None) -> str:
-    """Return one digest over the weight files, and bank and photometer where there are any; reads no tensor."""
+    """Return one digest over the weight files, and bank, photometer and segmenter where there are any."""
     folder = DEFAULT if folder is None else Path(folder)
     digest = hashlib.sha256()
     for name in (GENERATOR, CLIP):
@@ -107,7 +117,7 @@ def weights_sha256(folder: Path | None = None) -> str:
         if not path.exists():
             raise NoInput('Weights are missing', file=path, cure='Give a folder that holds them, or reinstall.')
         digest.update(path.read_bytes())
-    for path in (folder / BANK, folder / PHOTOMETER):
+    for path in (folder / BANK, folder / PHOTOMETER, folder / SEGMENTER):
         if path.exists():
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from scipy import ndimage
-from skimage.filters import threshold_multiotsu
 from skimage.metrics import structural_similarity
 
 from bids_distclip.quality.gradient import alignment, box, gradient, magnitude
 from bids_distclip.quality.guard import compare_structure
+from bids_distclip.quality.parts import brain_parts
 
 if TYPE_CHECKING:
     from bids_distclip.harmonizers.base import Target
     from bids_distclip.volume.prepared import Prepared
-
-CLASSES = ('class_dark', 'class_middle', 'class_bright')
 
 #: Probabilities at which quantile functions are compared.
 _QUANTILES = np.linspace(0.0005, 0.9995, 1000)
@@ -242,26 +240,12 @@ def _intensity(
         'brain_iqr': (summary[1]['iqr'], summary[0]['iqr']),
     }
     values |= {
-        name: (float(np.median(now[c])), float(np.median(was[c]))) for name, c in intensity_classes(was)
+        name: (float(np.median(now[part])), float(np.median(was[part]))) for name, part in brain_parts(source).items()
     }
     if target.image is not None and target.image.brain.any():
         wanted = target.image.volume.data[target.image.brain] / np.float32(target.scale)
         values['histogram_distance'] = histogram_distance(now, wanted), histogram_distance(was, wanted)
     return values
-
-
-def intensity_classes(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return which of some brain intensities are dark, middle and bright by multi-Otsu, under the names of
-    :data:`CLASSES`; nothing where there are fewer than three levels.
-    """
-    if values.size < 3:
-        return []
-    try:
-        low, high = threshold_multiotsu(np.clip(values, *np.percentile(values, [0.5, 99.5])), classes=3)
-    except ValueError:
-        return []
-    split = values <= low, (values > low) & (values <= high), values > high
-    return [(name, part) for name, part in zip(CLASSES, split, strict=True) if part.any()]
 
 
 def _number(value: float | None) -> float | None:

@@ -154,7 +154,7 @@ def _row(record: Mapping[str, Any], *, subject: str, verdict: Verdict) -> dict[s
 
 def _spread_row(spread: Spread) -> dict[str, Any]:
     values: dict[str, Any] = {'family': spread.family, 'target': spread.target, 'images': spread.images}
-    values['tissue'] = spread.tissue.removeprefix('class_')
+    values['tissue'] = spread.tissue
     for name, pair in (('mean', spread.mean), ('sd', spread.sd), ('cv', spread.variation)):
         values |= {f'{name}_before': pair[0], f'{name}_after': pair[1]}
     values |= {'sites': spread.sites or None, 'sd_sites_before': spread.between[0], 'sd_sites_after': spread.between[1]}

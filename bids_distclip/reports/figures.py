@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
 from bids_distclip.quality.guard import LEAST
-from bids_distclip.quality.metrics import CLASSES, intensity_classes
+from bids_distclip.quality.metrics import metric_table
+from bids_distclip.quality.parts import brain_parts
+from bids_distclip.quality.tissue import channel
 from bids_distclip.reports.mosaic import DPI, Frame, Mosaic, frame
 from bids_distclip.reports.scale import WHITE, shown_range
 
@@ -134,8 +136,11 @@ def _masks(shown: Frame, *, data: np.ndarray, source: Prepared) -> Figure:
     mosaic = Mosaic(shown)
     mosaic.show(data, colours='gray', limits=WINDOW)
     mosaic.outline(source.head, colour='#56b4e9')
+    if source.tissue is not None:
+        mosaic.outline(source.tissue == channel('WM'), colour='#009e73')
     mosaic.outline(source.brain, colour='#e69f00')
-    mosaic.legend('Source with brain mask (orange) and head mask (blue)')
+    also = ', white matter (green)' if source.tissue is not None else ''
+    mosaic.legend(f'Source with brain mask (orange){also} and head mask (blue)')
     return mosaic.figure
 
 
@@ -149,18 +154,21 @@ def _histogram(before: np.ndarray, after: np.ndarray, *, source: Prepared, targe
         curves.append(('Target', wanted, '#0072b2', '--'))
     figure = Figure(figsize=(9, 5.6), dpi=DPI, facecolor='white', layout='constrained')
     FigureCanvasAgg(figure)
-    panels = figure.subplot_mosaic([['all'] * 3, list(CLASSES)], height_ratios=(1.5, 1))
+    parts = brain_parts(source)
+    if parts:
+        panels = figure.subplot_mosaic([['all'] * len(parts), list(parts)], height_ratios=(1.5, 1))
+    else:
+        panels = figure.subplot_mosaic([['all']])
     _curves(panels['all'], curves)
     panels['all'].set(xlabel=f'intensity in the brain mask ({_NORMALIZED})', ylabel='density (smoothed)')
     panels['all'].legend(frameon=False)
-    parts = dict(intensity_classes(curves[0][1]))
     own = [curve[1:] for curve in curves]
-    wanted_parts = dict(intensity_classes(curves[2][1])) if len(curves) > 2 else {}
-    for name in CLASSES:
-        masks = [parts.get(name), parts.get(name), wanted_parts.get(name)]
+    wanted_parts = brain_parts(target.image) if target.image is not None else {}
+    for name, part in parts.items():
+        masks = [part, part, wanted_parts.get(name)]
         shown = [('', v[m], c, d) for (v, c, d), m in zip(own, masks, strict=False) if m is not None]
         _curves(panels[name], shown)
-        panels[name].set_title(f"{name.removeprefix('class_')} class", fontsize=10)
+        panels[name].set_title(metric_table()[name]['label'], fontsize=10)
     return figure
 
 

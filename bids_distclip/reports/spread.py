@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bids_distclip.quality.metrics import CLASSES
+from bids_distclip.quality.parts import SETS
 
 #: Below this number of images a spread says nothing.
 ENOUGH = 3
@@ -33,18 +33,20 @@ class Told(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One harmonized image: whose, from which site (empty where it is not known), class medians before and after."""
+    """One harmonized image: whose, from which site (empty where it is not known), medians of the parts of its brain
+    before and after.
+    """
 
     person: str
     site: str
-    classes: Mapping[str, tuple[float, float]]
+    parts: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Spread:
     """The disagreement of the images of one family that were harmonized to one target.
 
-    ``mean`` and ``sd`` (of the class medians over images, normalized intensities) are pairs before, after;
+    ``mean`` and ``sd`` (of the medians of one part of the brain over images, normalized) are pairs before, after;
     ``between`` is the standard deviation over ``sites`` sites of their means, nan with fewer than two sites.
     """
 
@@ -70,33 +72,47 @@ def members(
     """Return the images that can be compared, by family and target; ``found`` is person, site and record of each.
 
     Only images harmonized within their family count. *Before* is the source divided by its own scale, so the
-    comparison is with plain percentile normalization and not with raw scanner units.
+    comparison is with plain percentile normalization and not with raw scanner units. Where some images of a group have
+    medians of tissues and others of brightness alone, those of which there are fewer are left out.
     """
     groups: dict[tuple[str, str], list[Member]] = defaultdict(list)
     for person, site, record in found:
-        metrics = record.get('metrics') or {}
-        pairs = {t: (metrics[t].get('before'), metrics[t].get('value')) for t in CLASSES if t in metrics}
-        complete = len(pairs) == len(CLASSES) and all(n is not None for pair in pairs.values() for n in pair)
-        if record.get('status') != 'harmonized' or not complete:
+        pairs = _medians(record.get('metrics') or {})
+        if record.get('status') != 'harmonized' or not pairs:
             continue
         family = str((record.get('source') or {}).get('family') or 'unknown')
         target = str((record.get('target') or {}).get('name') or 'unknown')
         groups[family, target].append(Member(person, site, pairs))
-    return dict(sorted(groups.items()))
+    return {key: _alike(group) for key, group in sorted(groups.items())}
+
+
+def _medians(metrics: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the medians before and after of the first set of parts that is complete; nothing where none is."""
+    for names in SETS:
+        pairs = {name: (entry.get('before'), entry.get('value')) for name in names if (entry := metrics.get(name))}
+        if len(pairs) == len(names) and all(number is not None for pair in pairs.values() for number in pair):
+            return pairs
+    return {}
+
+
+def _alike(group: Sequence[Member]) -> list[Member]:
+    """Return the members that are told of by the same parts of the brain, the most there are."""
+    sets = [[member for member in group if tuple(member.parts) == names] for names in SETS]
+    return max(sets, key=len)
 
 
 def spreads(groups: Mapping[tuple[str, str], Sequence[Member]]) -> list[Spread]:
-    """Return the spread of each intensity class for each family and target with two images or more."""
+    """Return the spread of each part of the brain for each family and target with two images or more."""
     return [
         _spread(group, family=family, target=target, tissue=tissue)
-        for (family, target), group in groups.items() if len(group) >= 2 for tissue in CLASSES
+        for (family, target), group in groups.items() if len(group) >= 2 for tissue in group[0].parts
     ]
 
 
 def conclude(groups: Mapping[tuple[str, str], Sequence[Member]]) -> list[Told]:
     """Say for each family and target what became of the disagreement of sites and of images, and how sure that is.
 
-    The number is the ratio of the root-mean-square standard deviations of the class medians, after over before, both on
+    The number is the ratio of the root-mean-square standard deviations of the medians, after over before, both on
     normalized scales (coefficients of variation would let fluid, whose median is near 0, decide alone). For sites it is
     that of their means, and the range beside it is that when any one person is left out; for images, any one image.
     """
@@ -140,7 +156,7 @@ def _sure(others: Sequence[float], *, what: str) -> str:
 
 
 def _spread(group: Sequence[Member], *, family: str, target: str, tissue: str) -> Spread:
-    before, after = (list(column) for column in zip(*(member.classes[tissue] for member in group), strict=True))
+    before, after = (list(column) for column in zip(*(member.parts[tissue] for member in group), strict=True))
     sites = len({member.site for member in group if member.site})
     return Spread(
         family, target, tissue, len(group), (statistics.fmean(before), statistics.fmean(after)),
@@ -150,18 +166,19 @@ def _spread(group: Sequence[Member], *, family: str, target: str, tissue: str) -
 
 
 def _sd(group: Sequence[Member], tissue: str, when: int) -> float:
-    return statistics.stdev(member.classes[tissue][when] for member in group)
+    return statistics.stdev(member.parts[tissue][when] for member in group)
 
 
 def _between(group: Sequence[Member], tissue: str, when: int) -> float:
     values = defaultdict(list)
     for member in group:
         if member.site:
-            values[member.site].append(member.classes[tissue][when])
+            values[member.site].append(member.parts[tissue][when])
     means = [statistics.fmean(own) for own in values.values()]
     return statistics.stdev(means) if len(means) > 1 else float('nan')
 
 
 def _ratio(group: Sequence[Member], spread: Callable[[Sequence[Member], str, int], float]) -> float:
-    before, after = (statistics.fmean(spread(group, tissue, when) ** 2 for tissue in CLASSES) ** 0.5 for when in (0, 1))
+    parts = group[0].parts
+    before, after = (statistics.fmean(spread(group, tissue, when) ** 2 for tissue in parts) ** 0.5 for when in (0, 1))
     return after / before if before else float('inf')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bids_distclip.quality.tissue import TISSUES
 from bids_distclip.simulation.anatomy import Anatomy
-from bids_distclip.simulation.heads import Head
+from bids_distclip.simulation.heads import Head, Sampled
 from bids_distclip.simulation.protocol import Protocol
 from bids_distclip.simulation.scanner import Effects, apply_effects, limit_resolution
 from bids_distclip.simulation.signal import Tissue
@@ -47,7 +48,8 @@ class Slice:
 
     ``clean`` and ``noisy`` are ``(P, H, W)``: without and with noise, shading and filters, equally sharp.
     ``physical`` is ``(3, H, W)``: standardized log T1, log T2, PD; ``brain``, ``head``, ``lesion`` are ``(H, W)``, 0…1.
-    ``scales`` are the raw signals that became 1.0.
+    ``tissue`` is uint8 ``(H, W)``: the class (:data:`bids_distclip.quality.tissue.TISSUES`) with the largest share;
+    lesions keep that of what they lie in. ``scales`` are the raw signals that became 1.0.
     """
 
     clean: Tensor
@@ -56,6 +58,7 @@ class Slice:
     brain: Tensor
     head: Tensor
     lesion: Tensor
+    tissue: Tensor
     scales: tuple[float, ...]
 
 
@@ -145,6 +148,7 @@ def render_slice(
         brain=brain * keep,
         head=(present > 0.05).float() * keep,
         lesion=lesion * keep,
+        tissue=_largest_share(first, pool) * (keep > 0.5),
         scales=tuple(scales),
     )
 
@@ -157,6 +161,12 @@ def _physical_maps(tissue: Tissue, pool, keep: Tensor) -> tuple[Tensor, Tensor]:
     maps = [(m - mean) / sd for m, (mean, sd) in zip((log_t1, log_t2, present), PHYSICAL, strict=False)]
     inside = (present > 0.05).float()
     return torch.stack([maps[0] * inside, maps[1] * inside, maps[2]]), present
+
+
+def _largest_share(sampled: Sampled, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    channels = torch.as_tensor(tissue_table(3.0).channel, device=sampled.label.device)
+    at = channels[sampled.label] * (sampled.brain > 0.5)
+    return torch.stack([pool((at == number).float()) for number in range(len(TISSUES))]).argmax(0).to(torch.uint8)
 
 
 def _transmit_field(points: Tensor, *, spread: float, seed: int) -> Tensor | float:

@@ -21,7 +21,8 @@ from bids_distclip.simulation.slices import PLANES, Slice, SliceGeometry, intens
 class StreamOptions:
     """How a batch is made: ``slices`` anatomies × ``protocols`` each, ``size`` pixels a side, ``same_family`` the share
     of slices whose protocols all belong to one contrast family, ``pool`` the number of protocols a whole batch shares
-    (0: every slice draws its own), ``lesions``/``texture`` off for ablations."""
+    (0: every slice draws its own), ``lesions``/``texture`` off for ablations,
+    ``reach`` how far out slices are cut, 1 where the brain is large in them."""
 
     slices: int = 4
     protocols: int = 2
@@ -32,6 +33,7 @@ class StreamOptions:
     stripped: float = 0.5
     lesions: bool = True
     texture: bool = True
+    reach: float = 1.0
     seed: int = 0
 
 
@@ -39,6 +41,7 @@ class StreamOptions:
 class Batch:
     """S slices × P protocols. Images are ``(S, P, H, W)``, ``physical`` ``(S, 3, H, W)``, masks ``(S, H, W)``.
 
+    ``tissue`` ``(S, H, W)`` is that of :class:`bids_distclip.simulation.slices.Slice`.
     ``protocols[s][p]`` made ``clean[s, p]``; ``planes[s]`` names the slice's plane; ``heads[s]`` the anatomy's number;
     ``scales`` ``(S, P)`` the raw signals that became 1.0; ``pixels`` their size in mm.
     """
@@ -49,6 +52,7 @@ class Batch:
     brain: Tensor
     head: Tensor
     lesion: Tensor
+    tissue: Tensor
     protocols: tuple[tuple[Protocol, ...], ...]
     planes: tuple[str, ...]
     heads: tuple[int, ...]
@@ -82,7 +86,7 @@ class SliceStream(Dataset):
         slices, protocols, geometries, heads = zip(*made, strict=False)
         stack = {
             name: torch.stack([getattr(s, name) for s in slices])
-            for name in ('clean', 'noisy', 'physical', 'brain', 'head', 'lesion')
+            for name in ('clean', 'noisy', 'physical', 'brain', 'head', 'lesion', 'tissue')
         }
         return Batch(
             **stack,
@@ -159,7 +163,7 @@ def _draw_geometry(rng: np.random.Generator, options: StreamOptions, head: Head)
     across, along = rng.normal(0, 10, 2)
     return SliceGeometry(
         axis=axis,
-        offset=float(rng.uniform(*reach)),
+        offset=options.reach * float(rng.uniform(*reach)),
         center=(float(across), float(along)),
         pixel=pixel,
         thickness=thick,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_distclip.quality.tissue import channel
+
 _HERE = Path(__file__).parent
 
 
@@ -18,7 +20,8 @@ class TissueTable:
 
     ``t1``, ``t2`` and ``t2star`` are in seconds at the field strength asked for; ``pd`` is relative to water;
     ``spread`` is the relative sd between people, ``texture`` the relative sd within one head,
-    ``mt`` the signal fraction that magnetization transfer can take away.
+    ``mt`` the signal fraction that magnetization transfer can take away; ``channel`` the class a segmentation gives it
+    (:data:`bids_distclip.quality.tissue.TISSUES`).
     """
 
     names: tuple[str, ...]
@@ -29,6 +32,7 @@ class TissueTable:
     spread: np.ndarray
     texture: np.ndarray
     mt: np.ndarray
+    channel: np.ndarray
 
     def index(self, name: str) -> int:
         """Return the row of a tissue; raises ValueError if unknown."""
@@ -68,6 +72,7 @@ def tissue_table(field_strength: float) -> TissueTable:
         spread=column('spread'),
         texture=column('texture'),
         mt=column('MT'),
+        channel=np.array([channel(r['class']) for r in rows]),
     )
 
 

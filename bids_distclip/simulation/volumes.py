@@ -17,12 +17,14 @@ from bids_distclip.simulation.slices import SliceGeometry, intensity_scales, ren
 @dataclass(frozen=True)
 class SimulatedVolume:
     """Arrays ``(X, Y, Z)`` in RAS: ``image`` as scanned, ``truth`` without noise and shading, ``brain`` and ``lesion``
-    fractions; ``affine`` to millimetres; images in units of the protocol's intensity scale."""
+    fractions; ``tissue`` the uint8 class of every voxel (:data:`bids_distclip.quality.tissue.TISSUES`); ``affine`` to
+    millimetres; images in units of the protocol's intensity scale."""
 
     image: np.ndarray
     truth: np.ndarray
     brain: np.ndarray
     lesion: np.ndarray
+    tissue: np.ndarray
     affine: np.ndarray
 
 
@@ -73,14 +75,15 @@ def simulate_volumes(
     affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(size, spacing, strict=False)]
     affine[2, 3] += chosen[0] * spacing[2]
     affine[2, 2] *= every
-    brain, lesion = (torch.stack([getattr(m, n) for m in made], -1).numpy() for n in ('brain', 'lesion'))
+    kept = ('brain', 'lesion', 'tissue')
+    brain, lesion, tissue = (torch.stack([getattr(m, name) for m in made], -1).numpy() for name in kept)
     volumes = []
     for p, strength in enumerate(strengths):
         image = torch.stack([m.noisy[p] for m in made], -1).numpy()
         truth = torch.stack([m.clean[p] for m in made], -1).numpy()
         if noisy:
             image = image * _shading(size, amplitude=strength.bias, seed=strength.seed)[..., chosen]
-        volumes.append(SimulatedVolume(image.astype(np.float32), truth, brain, lesion, affine))
+        volumes.append(SimulatedVolume(image.astype(np.float32), truth, brain, lesion, tissue, affine))
     return volumes
 
 

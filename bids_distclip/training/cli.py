@@ -11,9 +11,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip train`` to a parser; imports nothing heavy."""
     parser.add_argument(
         'what',
-        choices=('mrclip', 'numbers', 'tower', 'distclip', 'photometer'),
-        help='the style encoders, their numeric branch or their image tower alone, the generator, or what finds styles '
-        'of pictures',
+        choices=('mrclip', 'numbers', 'tower', 'distclip', 'photometer', 'segmenter'),
+        help='the style encoders, their numeric branch or their image tower alone, the generator, what finds styles '
+        'of pictures, or what tells tissue apart',
     )
     parser.add_argument(
         '--labels', type=Path, required=True, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)'
@@ -43,7 +43,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help='mrclip.safetensors whose styles the generator learns, or of which a part is trained (default: shipped)',
     )
     parser.add_argument(
-        '--init', type=Path, help='mrclip.safetensors or distclip.safetensors to start from (fine-tuning)'
+        '--init', type=Path, help='mrclip.safetensors, distclip.safetensors or segmenter.safetensors to start from'
     )
     parser.add_argument(
         '--guidance',
@@ -89,6 +89,11 @@ def run_train(args: argparse.Namespace) -> int:
 
         init = load_clip(args.init) if args.init else None
         card = train_mrclip(args.labels, args.out, init=init, **common)
+    elif args.what == 'segmenter':
+        from bids_distclip.networks.weights import load_segmenter
+        from bids_distclip.training.segmenter import train_segmenter
+
+        card = train_segmenter(args.labels, args.out, init=load_segmenter(args.init) if args.init else None, **common)
     elif args.what == 'tower':
         from bids_distclip.networks.weights import load_clip
         from bids_distclip.training.tower import train_tower

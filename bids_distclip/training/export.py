@@ -20,6 +20,7 @@ from bids_distclip.errors import NoInput
 from bids_distclip.networks.bank import BANK, Bank, make_bank, save_bank
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
+from bids_distclip.networks.segmenter import SEGMENTER, Segmenter
 from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, save_weights, weights_sha256
 from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.training.prompts import training_prompt
@@ -60,6 +61,10 @@ def export_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
         save_weights(folder / name, model, options=options)
         return sum(p.numel() for p in model.parameters())
 
+    if card['task'] == 'segmenter':
+        parameters = write(Segmenter(card['widths']), 'segmenter.', SEGMENTER, {'widths': card['widths']})
+        refresh_card(folder, segmenter={'parameters': parameters, **{k: v for k, v in card.items() if k != 'task'}})
+        return card
     clip_name = card['model'] if card['task'] == 'mrclip' else card['clip']
     clip = MRCLIP(clip_name)
     count = {'mrclip': write(clip, 'clip.', CLIP, {'config': clip_name})}
@@ -86,16 +91,21 @@ def known_acquisitions(clip: MRCLIP, *, per_family: int = 160, seed: int = 77) -
     return make_bank(words, families)
 
 
-def refresh_card(folder: Path) -> None:
-    """Write the digest of the weights in a folder anew into their card, if there is one."""
+def refresh_card(folder: Path, **parts: Any) -> None:
+    """Write the digest of the weights in a folder anew into their card, if there is one, and ``parts`` of it."""
     path = folder / CARD
     if path.exists():
-        card = json.loads(path.read_text(encoding='utf-8')) | {'sha256': weights_sha256(folder)}
+        card = json.loads(path.read_text(encoding='utf-8')) | {'sha256': weights_sha256(folder), **parts}
         path.write_text(json.dumps(card, indent=2) + '\n', encoding='utf-8')
 
 
 def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping[str, int]) -> Path:
-    """Write ``model_card.json`` for the weights in a folder; metrics are filled in by the benchmark."""
+    """Write ``model_card.json`` for the weights in a folder, keeping what it says of a segmenter.
+
+    Metrics are filled in by the benchmark.
+    """
+    path = folder / CARD
+    before = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
     card = {
         'name': f'distclip-{training["model"]}',
         'package_version': __version__,
@@ -114,6 +124,6 @@ def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping
         'limits': list(LIMITS),
         'metrics': 'docs/benchmark.md',
     }
-    path = folder / CARD
+    card |= {name: before[name] for name in ('segmenter',) if name in before}
     path.write_text(json.dumps(card, indent=2) + '\n', encoding='utf-8')
     return path

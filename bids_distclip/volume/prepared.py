@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,16 +13,28 @@ import numpy as np
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.errors import BadData, ReadFailed, UsageError
+from bids_distclip.quality.tissue import channel
 from bids_distclip.volume.bias import corrected, n4_field
 from bids_distclip.volume.files import replacing
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.intensity import brain_scale
 from bids_distclip.volume.mask import brain_mask, head_mask, stripped_brain
+from bids_distclip.volume.mixture import settled
+from bids_distclip.volume.planes import bounding_box
 from bids_distclip.volume.template import Template
+from bids_distclip.volume.tissue import is_whole_brain
 
 #: Ways to treat the receive field.
 BIAS_CORRECTIONS = ('n4', 'none')
-_PARTS = ('data', 'affine', 'header', 'brain', 'head', 'record')
+#: Where a brain mask can come from: the user, the image itself, or a template.
+BRAINS = ('derivatives', 'image', 'template')
+#: How far around the brain (mm) is shown to what tells tissue.
+AROUND = 15.0
+#: Tells the share of every class of tissue in a volume, ``(C, X, Y, Z)``; the first is what is not brain.
+Segment = Callable[[Volume], np.ndarray]
+#: Tissues between which the image's own intensities decide, with those shares as prior.
+SETTLED = ('WM', 'CGM', 'CSF')
+_PARTS = ('data', 'affine', 'header', 'brain', 'head', 'tissue', 'record')
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,9 @@ class Prepared:
     """An image ready for a harmonizer: bias-corrected, with masks and its intensity scale.
 
     ``brain`` and ``head`` are boolean ``(X, Y, Z)`` masks on the volume's grid. ``scale`` is the intensity,
-    in the volume's units, that becomes 1.0 (99.5th percentile inside the brain mask; zero stays zero).
+    in the volume's units, that becomes 1.0 (99.5th percentile inside the brain mask; zero stays zero). ``tissue`` is
+    uint8 ``(X, Y, Z)``, the class of every voxel (:data:`bids_distclip.quality.tissue.TISSUES`), None where that is not
+    known; ``brain_from`` one of :data:`BRAINS`.
     """
 
     volume: Volume
@@ -38,6 +53,8 @@ class Prepared:
     scale: float
     acquisition: Acquisition
     family: str | None = None
+    tissue: np.ndarray | None = None
+    brain_from: str = 'template'
 
     def save(self, path: str | Path) -> Path:
         """Write everything into one uncompressed ``.npz``, without pickles, whole or not at all."""
@@ -48,6 +65,7 @@ class Prepared:
             'family': self.family,
             'path': None if self.volume.path is None else str(self.volume.path),
             'notes': list(self.volume.notes),
+            'brain_from': self.brain_from,
         }
         with replacing(path) as stream:
             np.savez(
@@ -57,6 +75,7 @@ class Prepared:
                 header=np.frombuffer(self.volume.header.binaryblock, dtype=np.uint8),
                 brain=np.packbits(self.brain),
                 head=np.packbits(self.head),
+                tissue=np.zeros(0, np.uint8) if self.tissue is None else self.tissue,
                 record=np.frombuffer(json.dumps(record).encode(), dtype=np.uint8),
             )
         return path
@@ -86,6 +105,8 @@ class Prepared:
             scale=record['scale'],
             acquisition=Acquisition.from_dict(record['acquisition']),
             family=record['family'],
+            tissue=parts['tissue'] if parts['tissue'].size else None,
+            brain_from=record['brain_from'],
         )
 
 
@@ -100,12 +121,14 @@ def prepare(
     family: str | None = None,
     bias_correction: str = 'n4',
     brain: np.ndarray | None = None,
+    segment: Segment | None = None,
     template: Template | None = None,
     threads: int = 1,
 ) -> Prepared:
     """Make an image ready for a harmonizer: head, brain, receive field, intensity scale.
 
-    A ``brain`` mask given on the volume's grid is used as it is. N4 keeps the mean intensity in the brain.
+    A ``brain`` mask given on the volume's grid is used as it is; else the signal of a stripped image, or where a
+    template lies on the image. N4 keeps the mean intensity in the brain. ``segment`` sees the corrected brain.
 
     Raises
     ------
@@ -117,8 +140,14 @@ def prepare(
     if bias_correction not in BIAS_CORRECTIONS:
         cure = f'Choose one of: {", ".join(BIAS_CORRECTIONS)}.'
         raise UsageError(f'There is no bias correction {bias_correction!r}.', cure=cure)
-    brain = _given(brain, volume) if brain is not None else brain_mask(volume, template=template)
-    head = brain if stripped_brain(volume) is not None else head_mask(volume.data) | brain
+    stripped = stripped_brain(volume)
+    if brain is not None:
+        brain, brain_from = _given(brain, volume), 'derivatives'
+    elif stripped is not None:
+        brain, brain_from = stripped, 'image'
+    else:
+        brain, brain_from = brain_mask(volume, template=template), 'template'
+    head = brain if stripped is not None else head_mask(volume.data) | brain
     if bias_correction == 'n4':
         field = n4_field(volume.data, affine=volume.affine, mask=brain, threads=threads)
         volume = volume.with_data(corrected(volume.data, field=field, brain=brain))
@@ -129,7 +158,37 @@ def prepare(
         scale=brain_scale(volume.data, brain),
         acquisition=acquisition,
         family=family,
+        tissue=told_tissue(volume, brain, segment) if segment else None,
+        brain_from=brain_from,
     )
+
+
+def told_tissue(volume: Volume, brain: np.ndarray, segment: Segment) -> np.ndarray | None:
+    """Return the tissue of a volume within a brain mask, uint8 ``(X, Y, Z)``; None if it cannot be a whole brain's."""
+    if not brain.any():
+        return None
+    margin = tuple(round(AROUND / side) for side in volume.spacing)
+    box = tuple(
+        slice(max(0, part.start - extra), part.stop + extra)
+        for part, extra in zip(bounding_box(brain), margin, strict=True)
+    )
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    data = np.ascontiguousarray(volume.data[box])
+    shares = segment(replace(volume, data=data, affine=affine))
+    inside = brain[box] & (shares[0] < 0.5)
+    kept = np.zeros(brain.shape, np.uint8)
+    kept[box][inside] = _settled(data[inside], np.stack([one[inside] for one in shares]))
+    return kept if is_whole_brain(kept, voxel=float(np.prod(volume.spacing))) else None
+
+
+def _settled(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the class of N brain voxels from intensities ``(N,)`` and shares ``(C, N)``; none is background."""
+    if not values.size:
+        return np.zeros(0, np.uint8)
+    shares[0] = 0
+    bright = max(float(np.quantile(values, 0.99)), 1e-12)
+    return settled(values / bright, shares, classes=[channel(name) for name in SETTLED])
 
 
 def _given(brain: np.ndarray, volume: Volume) -> np.ndarray:

@@ -16,9 +16,8 @@ class Job:
     """What a run does with one image.
 
     ``state`` is ``process``, ``reuse`` (its output is there and matches) or ``skip`` (``reason`` says why).
-    ``output``, ``mask_output`` and ``spread_output`` are relative to the output folder, as ``untouched_output``, where
-    the source goes if the result cannot be trusted; ``relative`` to the dataset; ``shape`` is in voxels, ``spacing`` in
-    mm.
+    All outputs are relative to the output folder, also ``untouched_output``, where the source goes if the result
+    cannot be trusted; ``relative`` to the dataset; ``shape`` is in voxels, ``spacing`` in mm.
     """
 
     name: str
@@ -43,6 +42,7 @@ class Job:
     out_suffix: str = ''
     output: str | None = None
     mask_output: str | None = None
+    tissue_output: str | None = None
     spread_output: str | None = None
     untouched_output: str | None = None
     fingerprint: str | None = None

@@ -14,7 +14,14 @@ from nipype.pipeline import engine as pe
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.nodes import Harmonize, Prepare, PrepareTarget, Report, Write
-from bids_distclip.workflow.resources import BASE_GB, PREPARE_BYTES, WRITE_BYTES, harmonize_memory, step_memory
+from bids_distclip.workflow.resources import (
+    BASE_GB,
+    PREPARE_BYTES,
+    TORCH_GB,
+    WRITE_BYTES,
+    harmonize_memory,
+    step_memory,
+)
 
 
 def build_graph(run: Run, *, jobs: Sequence[Job], threads: int) -> pe.Workflow:
@@ -44,7 +51,8 @@ def _target_nodes(run: Run, *, jobs: Sequence[Job], run_file: Path) -> list[pe.N
     nodes = []
     for number, target in enumerate(images):
         interface = PrepareTarget(run_file=str(run_file), target=target.name)
-        nodes.append(pe.Node(interface, name=f'target_{number}', mem_gb=step_memory(PREPARE_BYTES, voxels=256**3)))
+        memory = TORCH_GB + step_memory(PREPARE_BYTES, voxels=256**3)
+        nodes.append(pe.Node(interface, name=f'target_{number}', mem_gb=memory))
     return nodes
 
 
@@ -73,7 +81,7 @@ def _session(
     for number, (job, file) in enumerate(zip(jobs, files, strict=True)):
         voxels = math.prod(job.shape)
         prepare = pe.Node(Prepare(run_file=str(run_file), job_file=file), name=_name('prepare', job),
-                          mem_gb=step_memory(PREPARE_BYTES, voxels=voxels))
+                          mem_gb=TORCH_GB + step_memory(PREPARE_BYTES, voxels=voxels))
         write = pe.Node(Write(run_file=str(run_file), job_file=file), name=_name('write', job),
                         mem_gb=step_memory(WRITE_BYTES, voxels=voxels))
         graph.connect(prepare, 'prepared', gather, f'in{number + 1}')

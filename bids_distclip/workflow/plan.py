@@ -57,6 +57,7 @@ class Plan:
         for job in self.jobs:
             if job.state != 'skip' and job.suffix != 'T1w':
                 found[_word('brain', job.suffix)] = f'The brain mask of the {job.suffix} image, on its own grid.'
+                found[_word('tissue', job.suffix)] = f'The tissue of the {job.suffix} image, on its own grid.'
             if job.state != 'skip' and job.out_suffix != 'T1w':
                 found[_word(job.desc, job.out_suffix)] = f'What belongs to the desc-{job.desc} {job.out_suffix} image.'
         return found
@@ -146,6 +147,7 @@ def _aimed(job: Job, *, scan: Scan, settings: Settings, targets: tuple[TargetSpe
         job, target=target.name, desc=desc, out_suffix=suffix,
         output=str(output_name(scan, desc=desc, suffix=suffix)),
         mask_output=str(output_name(scan, desc=_word('brain', scan.suffix), suffix='mask')),
+        tissue_output=str(output_name(scan, desc=_word('tissue', scan.suffix), suffix='dseg')),
         spread_output=str(output_name(scan, desc=_word(desc, suffix), suffix='uncertainty')),
         untouched_output=str(output_name(scan, desc=UNTOUCHED)),
     )

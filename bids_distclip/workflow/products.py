@@ -5,25 +5,23 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_distclip import __version__
 from bids_distclip.dataset.atomic import sha256, write_json
-from bids_distclip.dataset.outputs import bids_uri, sidecar, update_scans_tsv
+from bids_distclip.dataset.outputs import sidecar, update_scans_tsv
 from bids_distclip.errors import DistclipError
 from bids_distclip.quality.record import ImageRecord, record_path, write_record
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
+from bids_distclip.workflow.maps import as_float, beside, write_mask, write_spread, write_tissue
 from bids_distclip.workflow.weights import known_acquisitions
 
 # Planning imports this module for what it writes without an image, so what works on images is imported where it works.
 if TYPE_CHECKING:
-    import numpy as np
 
     from bids_distclip.harmonizers.base import Harmonized, Target
-    from bids_distclip.volume.image import Volume
     from bids_distclip.volume.prepared import Prepared
 
 #: What a person can do about an image whose result could not be trusted.
@@ -53,13 +51,14 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
                       engine=str(result.details.get('engine')))
     abstained = bool(doubtful) and run.settings.on_doubt == 'abstain'
     if run.settings.output_level != 'minimal':
-        _write_mask(run, job=job, source=source)
+        write_mask(run, job=job, source=source)
+        write_tissue(run, job=job, source=source)
     if run.settings.output_level == 'full' and result.uncertainty is not None and not abstained:
-        _write_spread(run, job=job, source=source, uncertainty=result.uncertainty)
+        write_spread(run, job=job, source=source, uncertainty=result.uncertainty)
     state = 'abstained' if abstained else 'synthetic' if job.synthesize else 'harmonized'
     output, other = (job.output, job.untouched_output)[:: -1 if abstained else 1]
     record = ImageRecord(
-        **_about(job, target=_target(target)), status=state, preparation=_preparation(run, job=job, stripped=stripped),
+        **_about(job, target=_target(target)), status=state, preparation=_preparation(run, source=source),
         engine=dict(result.details), metrics=metrics, look=looks, output=str(output), **drawn,
         reason=' '.join(doubtful) if abstained else '', cure=_ABSTAINED if abstained else '',
         warnings=(*job.warnings, *source.volume.notes, *trouble, *(() if abstained else doubtful)), versions=versions(),
@@ -137,7 +136,7 @@ def _write_image(
         skull_stripped=stripped, harmonization=block, sources=[job.relative],
         metadata=job.sidecar,
     )
-    write_json(_beside(path), content)
+    write_json(beside(path), content)
 
 
 def _write_source(
@@ -150,7 +149,7 @@ def _write_source(
     path = run.output_dir / str(job.untouched_output)
     path.parent.mkdir(parents=True, exist_ok=True)
     volume = read_volume(Path(job.source))
-    write_volume(_as_float(volume), path)
+    write_volume(as_float(volume), path)
     block = harmonization_block(target=target, result=result, source_sha256=job.sha256,
                                 settings=run.settings.model_dump(mode='json'))
     block |= {'Abstained': list(doubtful), 'Fingerprint': job.fingerprint, 'OutputSHA256': sha256(path)}
@@ -159,48 +158,14 @@ def _write_source(
         dict(job.entities), description=said, skull_stripped=stripped_brain(volume) is not None, harmonization=block,
         sources=[job.relative], metadata=job.sidecar,
     )
-    write_json(_beside(path), content)
+    write_json(beside(path), content)
 
 
 def _remove(run: Run, relative: str) -> None:
     """Remove an image that a former run wrote in place of the one that is written now, and its sidecar."""
     path = run.output_dir / relative
-    for file in (_beside(path), path):
+    for file in (beside(path), path):
         file.unlink(missing_ok=True)
-
-
-def _write_mask(run: Run, *, job: Job, source: Prepared) -> None:
-    import numpy as np
-
-    from bids_distclip.volume.image import write_volume
-
-    path = run.output_dir / str(job.mask_output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_volume(source.volume.with_data(source.brain.astype(np.float32)), path, dtype=np.uint8)
-    write_json(_beside(path), {
-        'Description': f'Brain mask that the intensities of the {job.suffix} image were scaled with.', 'Type': 'Brain',
-        'SpatialReference': 'orig', 'Sources': [bids_uri(job.relative)],
-    })
-
-
-def _write_spread(run: Run, *, job: Job, source: Prepared, uncertainty: np.ndarray) -> None:
-    from bids_distclip.volume.image import write_volume
-
-    path = run.output_dir / str(job.spread_output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_volume(_as_float(source.volume.with_data(uncertainty)), path)
-    write_json(_beside(path), {
-        'Description': 'Spread of the harmonized image over the planes it was computed in, in its units.',
-        'SpatialReference': 'orig', 'Sources': [bids_uri(job.relative)],
-    })
-
-
-def _as_float(volume: Volume) -> Volume:
-    import numpy as np
-
-    header = volume.header.copy()
-    header.set_data_dtype(np.float32)
-    return replace(volume, header=header)
 
 
 def _figures(
@@ -257,10 +222,6 @@ def _brief(target: Target) -> dict[str, Any]:
     return {'Kind': target.kind, 'Name': target.name, 'Family': target.family, 'Acquisition': values}
 
 
-def _preparation(run: Run, *, job: Job, stripped: bool) -> dict[str, Any]:
-    return {'bias_correction': run.settings.bias_correction,
-            'brain_mask': 'derivatives' if job.brain_mask else 'image' if stripped else 'template'}
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')
+def _preparation(run: Run, *, source: Prepared) -> dict[str, Any]:
+    return {'bias_correction': run.settings.bias_correction, 'brain_mask': source.brain_from,
+            'tissue': source.tissue is not None}

@@ -21,7 +21,7 @@ from bids_distclip.workflow.context import probe_writable
 from bids_distclip.workflow.gpu import choose_cards, lease
 from bids_distclip.workflow.products import harmonization_block
 from bids_distclip.workflow.run import wants_card
-from bids_distclip.workflow.steps import engine_options, harmonizer, make_target, target_image
+from bids_distclip.workflow.steps import engine_options, harmonizer, make_target, target_image, tissue_of
 from bids_distclip.workflow.targets import TargetSpec, choose_target, read_acquisition, resolve_targets
 from bids_distclip.workflow.weights import check_engine, engine_weights_sha256
 
@@ -54,8 +54,10 @@ def harmonize_file(
     check_engine(settings.engine, targets=(spec,))
     brain = read_volume(brain_mask).data > 0.5 if brain_mask else None
     ready = prepare(read_volume(source), acquisition=acquisition, family=family,
-                    bias_correction=settings.bias_correction, brain=brain)
-    image = target_image(spec, bias_correction=settings.bias_correction) if spec.image else None
+                    bias_correction=settings.bias_correction, brain=brain, segment=tissue_of(settings.weights))
+    image = (
+        target_image(spec, bias_correction=settings.bias_correction, weights=settings.weights) if spec.image else None
+    )
     target, synthesize = make_target(spec, image=image), spec.family != family
     if cards:
         with lease(cards) as card:

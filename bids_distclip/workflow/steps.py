@@ -27,7 +27,7 @@ from bids_distclip.workflow.targets import TargetSpec
 # Planning imports this module too, so what works on images is imported where it works.
 if TYPE_CHECKING:
     from bids_distclip.harmonizers.base import Harmonizer
-    from bids_distclip.volume.prepared import Prepared
+    from bids_distclip.volume.prepared import Prepared, Segment
 
 log = logging.getLogger('bids_distclip')
 
@@ -57,20 +57,28 @@ def prepare_target(run_file: str, *, target: str) -> str:
     folder.mkdir(exist_ok=True)
     path = folder / f'{spec.sha256}.npz'
     try:
-        target_image(spec, bias_correction=run.settings.bias_correction).save(path)
+        target_image(spec, bias_correction=run.settings.bias_correction, weights=run.settings.weights).save(path)
     except Exception as error:  # noqa: BLE001 - told to every image that wanted this target
         _write_trace(run, name='target')
         path.with_suffix('.failed').write_text(f'{getattr(error, "code", 1)} {error}')
     return str(path)
 
 
-def target_image(spec: TargetSpec, *, bias_correction: str) -> Prepared:
+def target_image(spec: TargetSpec, *, bias_correction: str, weights: Path | None = None) -> Prepared:
     """Read and prepare the image of a target."""
     from bids_distclip.volume.image import read_volume
     from bids_distclip.volume.prepared import prepare
 
     volume = read_volume(Path(str(spec.image)))
-    return prepare(volume, acquisition=spec.acquisition, family=spec.family, bias_correction=bias_correction)
+    return prepare(volume, acquisition=spec.acquisition, family=spec.family, bias_correction=bias_correction,
+                   segment=tissue_of(weights))
+
+
+def tissue_of(weights: Path | None) -> Segment | None:
+    """Return what tells tissue apart with the weights of a folder, else the shipped; None where neither can."""
+    from bids_distclip.harmonizers.tissue import make_segment
+
+    return make_segment(weights)
 
 
 def make_target(spec: TargetSpec, *, image: Prepared | None = None) -> Target:
@@ -180,7 +188,8 @@ def _prepared(run: Run, *, path: Path, job: Job) -> Prepared:
 
     brain = read_volume(Path(job.brain_mask)).data > 0.5 if job.brain_mask else None
     return prepare(read_volume(path), acquisition=job.acquisition_record(), family=job.family,
-                   bias_correction=run.settings.bias_correction, brain=brain)
+                   bias_correction=run.settings.bias_correction, brain=brain,
+                   segment=tissue_of(run.settings.weights))
 
 
 def _harmonize(run: Run, job: Job, prepared: str, device: str) -> str:

@@ -13,8 +13,8 @@ from bids_distclip.workflow.targets import TargetSpec
 #: Where the default weights are shipped, and the files that count, in this order, as in ``networks/weights.py``.
 SHIPPED = Path(__file__).parent.parent / 'weights'
 FILES = ('distclip.safetensors', 'mrclip.safetensors')
-#: Counts where it is there; and the map of the same acquisitions, which decides nothing.
-BANK, MAP = 'bank.safetensors', 'acquisitions.tsv'
+#: Count where they are there, in this order; and the map of known acquisitions, which decides nothing.
+OPTIONAL, MAP = ('bank.safetensors', 'photometer.safetensors', 'segmenter.safetensors'), 'acquisitions.tsv'
 
 #: Engines that learn from a target image and know nothing of metadata.
 NEED_IMAGE = ('histogram', 'nyul', 'whitestripe')
@@ -28,26 +28,26 @@ def check_engine(engine: str, *, targets: Sequence[TargetSpec]) -> None:
 
 
 def engine_weights_sha256(engine: str, *, weights: Path | None) -> str | None:
-    """Return one digest over the engine's weight files; None for an engine without weights.
+    """Return one digest over the files of weights that decide a result; None where there are none.
+
+    An engine without weights of its own has the segmenter's alone, which finds the brain.
 
     Raises
     ------
     bids_distclip.errors.NoInput
         If a file is missing.
     """
-    if engine != 'distclip':
-        return None
-    digest = hashlib.sha256()
-    for name in FILES:
-        path = (weights or SHIPPED) / name
+    folder = weights or SHIPPED
+    needed = [folder / name for name in FILES] if engine == 'distclip' else []
+    for path in needed:
         if not path.is_file():
             raise NoInput('The weights of the engine are missing.', file=path,
                           cure='give a folder that holds them with --weights, or install the package again.')
+    others = [folder / name for name in (OPTIONAL if engine == 'distclip' else OPTIONAL[-1:])]
+    digest, files = hashlib.sha256(), [*needed, *(path for path in others if path.is_file())]
+    for path in files:
         digest.update(path.read_bytes())
-    bank = (weights or SHIPPED) / BANK
-    if bank.is_file():
-        digest.update(bank.read_bytes())
-    return digest.hexdigest()
+    return digest.hexdigest() if files else None
 
 
 def known_acquisitions(weights: Path | None) -> Path:

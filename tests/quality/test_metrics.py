@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,8 @@ from scipy import ndimage
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Target
 from bids_distclip.quality import metrics
+from bids_distclip.quality.parts import TISSUE_PARTS
+from bids_distclip.quality.tissue import channel
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.prepared import Prepared
 
@@ -168,10 +171,20 @@ def test_every_number_of_an_image_says_its_meaning_and_what_is_good(prepared):
               'source_family', 'output_family', 'target_after')
     found |= metrics.style_metrics({**dict.fromkeys(styles, 0.5), 'target_before': 0.2, 'map': {'source': [0, 1]}})
     assert found['target_after']['before'] == 0.2
-    assert set(found) == set(metrics.metric_table())
+    assert set(found) | set(TISSUE_PARTS) == set(metrics.metric_table())
     for entry in found.values():
         assert all(entry[key] for key in ('meaning', 'good', 'label'))
         assert isinstance(entry['value'], float)
+
+
+def test_tissues_are_compared_where_they_are_known(prepared):
+    tissue = np.where(prepared.volume.data > 750, channel('WM'), channel('CGM')).astype(np.uint8) * prepared.brain
+    known = replace(prepared, tissue=tissue)
+    found = metrics.image_metrics(known, known.volume.data * 0.5, Target('protocol', 'p', 'T1w', scale=500.0))
+    assert found['white_matter']['before'] == pytest.approx(1.0, abs=0.02)
+    assert found['white_matter']['value'] == pytest.approx(0.9, abs=0.02)
+    assert found['cortical_gray']['before'] == pytest.approx(600 / 900, abs=0.02)
+    assert not {'cerebrospinal_fluid', 'class_dark'} & set(found)
 
 
 def test_without_a_target_image_there_is_no_histogram_distance(prepared):

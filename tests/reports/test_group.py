@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from bids_distclip.quality.parts import TISSUE_PARTS
 from bids_distclip.quality.ratings import FORMAT, review_id
 from bids_distclip.quality.record import ImageRecord, find_records, read_record, record_path, write_record
 from bids_distclip.reports.group import build_group, read_review
@@ -48,6 +49,15 @@ def test_the_tables_hold_every_image_and_its_numbers(derivative):
     assert {row['status'] for row in rows} == {'harmonized', 'skipped', 'failed'}
     assert float(rows[-1]['brain_median']) == pytest.approx(500 * 0.8 / 600, rel=0.02)
     assert rows[0]['brain_median'] == 'n/a'
+
+
+def test_images_compared_by_brightness_are_left_out_where_more_are_compared_by_tissue():
+    records = made([(0.2, 0.5), (0.4, 0.5), (0.6, 0.5)])
+    for record in records[1:]:
+        record['metrics'] = {name: {'before': 0.3, 'value': 0.4} for name in TISSUE_PARTS}
+    found = spreads(grouped(records))
+    assert [spread.tissue for spread in found] == list(TISSUE_PARTS)
+    assert {spread.images for spread in found} == {2}
 
 
 def test_the_spread_is_mean_and_standard_deviation_over_images():

@@ -6,6 +6,7 @@ import pytest
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.errors import BadData, ReadFailed, UsageError
+from bids_distclip.quality.tissue import TISSUES, channel
 from bids_distclip.volume.image import read_volume, write_volume
 from bids_distclip.volume.prepared import Prepared, prepare
 
@@ -81,3 +82,55 @@ def test_a_mask_on_another_grid_or_without_a_brain_is_refused(volume, brain):
 def test_an_unknown_bias_correction_is_a_usage_error(volume, brain):
     with pytest.raises(UsageError, match='n4, none'):
         prepare(volume, acquisition=_KNOWN, brain=brain, bias_correction='sn3')
+
+
+def seen(data, radius):
+    """Return what a segmenter might say of the phantom: a brain up to a radius, white inside, cortex around it."""
+    axes = np.indices(data.shape) - 15
+    distance = np.sqrt((axes**2).sum(axis=0))
+    shares = np.zeros((len(TISSUES), *data.shape), np.float32)
+    shares[0], shares[channel('WM')] = distance >= radius, distance < radius - 5
+    shares[channel('CGM')] = (distance >= radius - 5) & (distance < radius)
+    return shares
+
+
+@pytest.fixture
+def unstripped(volume):
+    """Return the phantom in a field of view that is nowhere exactly zero."""
+    return volume.with_data(volume.data + 5)
+
+
+def test_tissue_is_told_within_the_mask_from_what_lies_around_it(tmp_path, unstripped):
+    brain = seen(unstripped.data, 12)[0] == 0
+    shown = []
+
+    def segment(volume):
+        shown.append(volume)
+        first = np.linalg.solve(unstripped.affine, volume.affine[:, 3])[:3].round().astype(int)
+        part = tuple(slice(start, start + n) for start, n in zip(first, volume.data.shape, strict=True))
+        np.testing.assert_array_equal(volume.data, unstripped.data[part])
+        return seen(unstripped.data, 13)[(slice(None), *part)]
+
+    ready = prepare(unstripped, acquisition=_KNOWN, bias_correction='none', brain=brain, segment=segment)
+    expected = np.where(brain, seen(unstripped.data, 13).argmax(0), 0)
+    np.testing.assert_array_equal(ready.tissue, expected)
+    assert all(n < full for n, full in zip(shown[0].data.shape, unstripped.data.shape, strict=True))
+    assert ready.brain_from == 'derivatives'
+    back = Prepared.load(ready.save(tmp_path / 'ready.npz'))
+    np.testing.assert_array_equal(back.tissue, ready.tissue)
+    assert (back.tissue.dtype, back.brain_from) == (np.uint8, 'derivatives')
+
+
+def test_what_cannot_be_a_whole_brain_is_no_tissue(unstripped):
+    brain = seen(unstripped.data, 12)[0] == 0
+    ready = prepare(unstripped, acquisition=_KNOWN, bias_correction='none', brain=brain,
+                    segment=lambda v: seen(v.data, 90))
+    assert ready.tissue is None
+    assert Prepared.load(ready.save(unstripped.path.with_name('ready.npz'))).tissue is None
+
+
+def test_where_a_brain_comes_from_is_known(volume, unstripped, monkeypatch):
+    by_template = seen(unstripped.data, 11)[0] == 0
+    monkeypatch.setattr('bids_distclip.volume.prepared.brain_mask', lambda *_, **__: by_template)
+    assert prepare(volume, acquisition=_KNOWN, bias_correction='none').brain_from == 'image'
+    assert prepare(unstripped, acquisition=_KNOWN, bias_correction='none').brain_from == 'template'
