@@ -9,6 +9,10 @@ import numpy as np
 #: Rounds of expectation and maximization; the least share a class has anywhere; the least standard deviation of a
 #: class, as a share of the image's brightest.
 ROUNDS, LEAST, FLOOR = 12, 0.02, 0.02
+#: Below this difference of the first two classes' medians, in their standard deviations, intensities say nothing of
+#: them: a mixture would then settle on shading and vessels. Of six people's T1w five differ by 0.3 or more, one by
+#: 0.01.
+APART = 0.15
 
 
 def settled(image: np.ndarray, shares: np.ndarray, *, classes: Sequence[int]) -> np.ndarray:
@@ -16,7 +20,8 @@ def settled(image: np.ndarray, shares: np.ndarray, *, classes: Sequence[int]) ->
 
     Voxels whose likeliest class is among ``classes`` are modelled as a mixture of that many normal distributions with
     the shares as spatial prior, by expectation maximization (Van Leemput et al. 1999; Ashburner and Friston 2005);
-    all others keep their likeliest class. Intensities are in units of the image's brightest.
+    all others keep their likeliest class, and so do all where the first two classes hardly differ in brightness.
+    Intensities are in units of the image's brightest.
     """
     best = shares.argmax(0).astype(np.uint8)
     open_ = np.isin(best, classes)
@@ -25,6 +30,8 @@ def settled(image: np.ndarray, shares: np.ndarray, *, classes: Sequence[int]) ->
     prior = np.stack([shares[number][open_] for number in classes]).astype(np.float32)
     prior /= prior.sum(0)
     values, belief, log_prior = image[open_].astype(np.float32), prior, np.log(prior + LEAST)
+    if not _differ(*(values[best[open_] == number] for number in classes[:2])):
+        return best
     for _ in range(ROUNDS):
         weight = np.maximum(belief.sum(1), 1e-3)
         mean = (belief @ values) / weight
@@ -35,3 +42,13 @@ def settled(image: np.ndarray, shares: np.ndarray, *, classes: Sequence[int]) ->
         belief /= belief.sum(0)
     best[open_] = np.asarray(classes, np.uint8)[belief.argmax(0)]
     return best
+
+
+def _differ(one: np.ndarray, other: np.ndarray | None = None) -> bool:
+    """Tell whether two samples of intensities differ by more than :data:`APART`; a lone or an empty one does not."""
+    if other is None or not one.size or not other.size:
+        return False
+    quartiles = [np.percentile(values, (25, 50, 75)) for values in (one, other)]
+    # A quarter to three quarters of a normal distribution are 1.35 standard deviations.
+    spread = sum(high - low for low, _, high in quartiles) / 2 / 1.35
+    return bool(abs(quartiles[0][1] - quartiles[1][1]) >= APART * spread)

@@ -28,6 +28,8 @@ from bids_distclip.volume.tissue import is_whole_brain
 BIAS_CORRECTIONS = ('n4', 'none')
 #: Where a brain mask can come from: the user, the image itself, or a template.
 BRAINS = ('derivatives', 'image', 'template')
+#: In-plane voxels larger than this (mm) mix cortex with what surrounds it everywhere: tissue is not told then.
+COARSEST = 3.0
 #: How far around the brain (mm) is shown to what tells tissue.
 AROUND = 15.0
 #: Tells the share of every class of tissue in a volume, ``(C, X, Y, Z)``; the first is what is not brain.
@@ -165,7 +167,7 @@ def prepare(
 
 def told_tissue(volume: Volume, brain: np.ndarray, segment: Segment) -> np.ndarray | None:
     """Return the tissue of a volume within a brain mask, uint8 ``(X, Y, Z)``; None if it cannot be a whole brain's."""
-    if not brain.any():
+    if not brain.any() or sorted(volume.spacing)[1] > COARSEST:
         return None
     margin = tuple(round(AROUND / side) for side in volume.spacing)
     box = tuple(

@@ -95,9 +95,17 @@ def seen(data, radius):
 
 
 @pytest.fixture
-def unstripped(volume):
-    """Return the phantom in a field of view that is nowhere exactly zero."""
+def unstripped(volume, monkeypatch):
+    """Return the phantom in a field of view that is nowhere exactly zero; its voxels are fine enough for tissue."""
+    monkeypatch.setattr('bids_distclip.volume.prepared.COARSEST', 6.0)
     return volume.with_data(volume.data + 5)
+
+
+def test_in_voxels_that_mix_all_of_the_cortex_no_tissue_is_told(volume, brain):
+    def never(volume):
+        raise AssertionError('asked all the same')
+
+    assert prepare(volume, acquisition=_KNOWN, bias_correction='none', brain=brain, segment=never).tissue is None
 
 
 def test_tissue_is_told_within_the_mask_from_what_lies_around_it(tmp_path, unstripped):
