@@ -90,14 +90,13 @@ def _question_mrclip(args: argparse.Namespace) -> int:
     from bids_distclip.errors import NoInput, UsageError
     from bids_distclip.networks.bank import BANK, load_bank
     from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip
-    from bids_distclip.simulation.anatomy import read_anatomies
-    from bids_distclip.training.mrclip import HELD_OUT
+    from bids_distclip.training.split import HELD_OUT, held_out_heads
 
     if not args.labels:
         raise UsageError('MR-CLIP is questioned on simulated heads', cure='Give --labels.')
     if bool(args.bids) != bool(args.sidecars):
         raise UsageError('Real scans are looked for among real sidecars', cure='Give both --bids and --sidecars.')
-    heads = [a for a in read_anatomies(args.labels) if a.name in HELD_OUT]
+    heads = held_out_heads(args.labels)
     if not heads:
         raise NoInput(f'None of the held-out heads ({", ".join(HELD_OUT)}) is here', file=args.labels)
     folder = args.weights or DEFAULT
@@ -225,10 +224,9 @@ def _all_cases(args: argparse.Namespace):
 
 
 def _held_out(args: argparse.Namespace):
-    from bids_distclip.simulation.anatomy import read_anatomies
-    from bids_distclip.training.mrclip import HELD_OUT
+    from bids_distclip.training.split import held_out_heads
 
-    return [a for a in read_anatomies(args.labels) if a.name in HELD_OUT and a.whole_head][: args.heads]
+    return [a for a in held_out_heads(args.labels) if a.whole_head][: args.heads]
 
 
 def _engines(args: argparse.Namespace) -> dict:

@@ -19,8 +19,7 @@ from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.simulation.volumes import simulate_volumes
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.mask import brain_mask
-from bids_distclip.volume.prepared import Segment, told_tissue
-from bids_distclip.volume.tissue import tidied
+from bids_distclip.volume.tissue import Segment, tidied, told_tissue
 
 CLASSES = tuple(tissue.abbreviation for tissue in TISSUES[1:])
 COLUMNS = ('data', 'head', 'shown', 'pair', 'reference', *CLASSES, 'brain', 'template')
@@ -66,23 +65,30 @@ def label_results(segment: Segment, engine: Harmonizer, cases: Iterable[Case]) -
 
     The reference is the simulated head's labels; for real heads, the tissue in their best-known contrast, T1w.
     """
-    known: dict[tuple[str, str], np.ndarray | None] = {}
+    known: dict[str, np.ndarray | None] = {}
     for case in cases:
         brain = case.source.brain
-        if case.data == 'real' and (case.data, case.head) not in known and case.source_family == 'T1w':
-            known[case.data, case.head] = told_tissue(case.source.volume, brain, segment)
         if case.nothing_to_do:
             continue
-        reference = case.tissue if case.tissue is not None else known[case.data, case.head]
+        if case.tissue is None and case.head not in known:
+            # The first case of a head that has a T1w says what its tissue is; one without any says nothing.
+            best = {case.target_family: case.truth, case.source_family: case.source.volume.data}.get('T1w')
+            if best is not None:
+                known[case.head] = told_tissue(_shown(case, best), brain, segment)
+        reference = case.tissue if case.tissue is not None else known.get(case.head)
         made = engine.harmonize(case.source, case.metadata_target, synthesize=case.source_family != case.target_family)
         shown = {'source': case.source.volume.data, 'harmonized': made.data, 'target': case.truth}
         for what, data in shown.items():
-            tissue = told_tissue(case.source.volume.with_data(np.asarray(data, dtype=np.float32)), brain, segment)
+            tissue = told_tissue(_shown(case, data), brain, segment)
             yield {
                 'data': case.data, 'head': case.head, 'shown': what, 'pair': case.pair,
                 'reference': 'labels' if case.tissue is not None else 'tissue in T1w',
                 **_overlaps(tissue, None if reference is None else np.where(brain, reference, 0)),
             }
+
+
+def _shown(case: Case, data: np.ndarray) -> Volume:
+    return case.source.volume.with_data(np.asarray(data, dtype=np.float32))
 
 
 def _overlaps(found: np.ndarray | None, true: np.ndarray | None) -> dict[str, float]:

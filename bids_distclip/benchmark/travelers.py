@@ -28,7 +28,8 @@ from bids_distclip.simulation.slices import SliceGeometry, slice_points
 from bids_distclip.simulation.tissue import tissue_table
 from bids_distclip.simulation.volumes import SimulatedVolume, simulate_volumes
 from bids_distclip.volume.intensity import brain_scale
-from bids_distclip.volume.prepared import Prepared, Segment
+from bids_distclip.volume.prepared import Prepared
+from bids_distclip.volume.tissue import Segment
 
 #: Tissues whose brightness should no longer depend on the scanner.
 TISSUES = ('white_matter', 'cortical_gray', 'csf', 'thalamus', 'putamen')

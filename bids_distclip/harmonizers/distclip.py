@@ -95,13 +95,8 @@ class DistClip:
         )
         out = np.zeros_like(image) if synthesize else image.copy()
         out[box] = np.clip(out[box] + fused * head[box], 0, None)
-        parts = {'noise': head * np.float32(noise_level(image, mask=brain))}
-        if spread is not None:
-            parts['planes'] = np.zeros_like(image)
-            parts['planes'][box] = spread * head[box]
         doubt = self._doubt(trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize)
-        if doubt is not None:
-            parts['style'] = doubt * head
+        parts = _terms(image, brain, head, planes=(spread, box), style=doubt)
         factor = 1.0
         if not synthesize:
             factor = white_matter_factor(trained.photometer, source, styles, from_ras(out, affine))
@@ -116,12 +111,7 @@ class DistClip:
             pictured=target.image is not None,
         )
         details: dict[str, Any] = {
-            'engine': self.name,
-            'device': self.device,
-            'precision': precision,
-            'planes': list(axes),
-            'weights_sha256': trained.sha256,
-            'model': trained.card.get('name', ''),
+            **self._settings(trained, axes, precision),
             **styles.words,
             'mode': 'synthesis' if synthesize else 'residual',
             'style': trust,
@@ -136,6 +126,16 @@ class DistClip:
         from bids_distclip.networks.inference import best_precision
 
         return best_precision(self.device) if self.precision == 'auto' else self.precision
+
+    def _settings(self, trained: Trained, axes: Sequence[int], precision: str) -> dict[str, Any]:
+        return {
+            'engine': self.name,
+            'device': self.device,
+            'precision': precision,
+            'planes': list(axes),
+            'weights_sha256': trained.sha256,
+            'model': trained.card.get('name', ''),
+        }
 
     def _passes(
         self,
@@ -212,6 +212,25 @@ class DistClip:
 
 def _back(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return from_ras(array, affine).astype(np.float32)
+
+
+def _terms(
+    image: np.ndarray,
+    brain: np.ndarray,
+    head: np.ndarray,
+    *,
+    planes: tuple[np.ndarray | None, tuple[slice, ...]],
+    style: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Return what an uncertainty is made of, on the image's grid; the spread over planes comes with its box."""
+    parts = {'noise': head * np.float32(noise_level(image, mask=brain))}
+    spread, box = planes
+    if spread is not None:
+        parts['planes'] = np.zeros_like(image)
+        parts['planes'][box] = spread * head[box]
+    if style is not None:
+        parts['style'] = style * head
+    return parts
 
 
 def _combined(parts: Mapping[str, np.ndarray], known: Mapping[str, float] | None) -> np.ndarray:

@@ -9,8 +9,9 @@ import numpy as np
 
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.planes import axes_to_run
-from bids_distclip.volume.prepared import Prepared, Segment, told_tissue
+from bids_distclip.volume.prepared import Prepared
 from bids_distclip.volume.ras import from_ras, ras_spacing, to_ras
+from bids_distclip.volume.tissue import Segment, told_tissue
 
 
 def make_segment(weights: Path | None = None, *, precision: str = 'auto') -> Segment | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from bids_distclip.networks.generator import Generator
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.networks.photometer import SIDE, Photometer
+from bids_distclip.networks.sides import at_size
 
 #: In-plane spacings (mm) at which slices go through the networks as they are; others are brought to 1 mm and back.
 NATIVE_SPACING = (0.6, 1.3)
@@ -122,17 +123,13 @@ def _slices(
     target: Tensor,
     residual: bool,
 ) -> Tensor:
-    height, width = x.shape[-2:]
     low, high = NATIVE_SPACING
-    size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip((height, width), pixel, strict=False)]
-    if size != [height, width]:
-        x = F.interpolate(x, size=size, mode='bilinear', antialias=True, align_corners=False)
-    multiple = 2 ** (len(generator.options.mapper) - 1)
-    pad = [-n % multiple for n in size]
-    x = F.pad(x, (0, pad[1], 0, pad[0]))
+    size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip(x.shape[-2:], pixel, strict=True)]
     from_, to = source.expand(len(x), -1), target.expand(len(x), -1)
-    y = generator.change(x, from_, to) if residual else generator.render(generator.anatomy(x, from_), to)
-    y = y[..., : size[0], : size[1]].float()
-    if size != [height, width]:
-        y = F.interpolate(y, size=(height, width), mode='bicubic', align_corners=False)
-    return y
+
+    def made(fitted: Tensor) -> Tensor:
+        if residual:
+            return generator.change(fitted, from_, to)
+        return generator.render(generator.anatomy(fitted, from_), to)
+
+    return at_size(made, x, size=size, multiple=generator.mapper.multiple, sharp=True)

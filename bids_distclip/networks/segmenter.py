@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from bids_distclip.networks.unet import ConvBlock
+from bids_distclip.networks.sides import at_size
+from bids_distclip.networks.unet import UNet
 from bids_distclip.quality.tissue import TISSUES
 
 #: Name of the file beside the weights.
@@ -26,7 +27,7 @@ WIDTHS = (16, 32, 64, 128, 160)
 BRIGHT = 0.99
 
 
-class Segmenter(nn.Module):
+class Segmenter(UNet):
     """Tell the classes of :data:`bids_distclip.quality.tissue.TISSUES` apart on slices of any contrast.
 
     Normalization per slice and channel leaves nothing of an image's gain; of its gamma and its contrast the training
@@ -34,32 +35,12 @@ class Segmenter(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
-        super().__init__()
-        self.widths = tuple(widths)
-        self.down = nn.ModuleList(
-            ConvBlock(before, width) for before, width in zip((2, *self.widths), self.widths, strict=False)
-        )
-        self.up = nn.ModuleList(
-            ConvBlock(deep + wide, wide) for deep, wide in zip(self.widths[:0:-1], self.widths[-2::-1], strict=False)
-        )
+        super().__init__(widths)
         self.out = nn.Conv2d(self.widths[0], len(TISSUES), 1)
-
-    @property
-    def multiple(self) -> int:
-        """What the sides of a slice must be multiples of."""
-        return 2 ** (len(self.widths) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(B, 7, H, W)`` of slices ``(B, 1, H, W)`` whose brightest per cent is about 1."""
-        features = torch.cat([x, x.clamp(min=0).sqrt()], 1)
-        skips: list[Tensor] = []
-        for index, block in enumerate(self.down):
-            features = block(F.avg_pool2d(features, 2) if index else features)
-            skips.append(features)
-        for block, skip in zip(self.up, skips[-2::-1], strict=False):
-            features = F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
-            features = block(torch.cat([features, skip], 1))
-        return self.out(features)
+        return self.out(self.features(x))
 
 
 #: In-plane pixels (mm) at which slices go through the network as they are: to find the brain, and to tell its tissue.
@@ -148,15 +129,11 @@ def tissue_shares(
 def _slice_shares(
     segmenter: Segmenter, slices: Tensor, sides: Sequence[float], pixels: tuple[float, float]
 ) -> Tensor:
-    shape = slices.shape[-2:]
-    size = [max(16, round(n * side / float(np.clip(side, *pixels)))) for n, side in zip(shape, sides, strict=True)]
-    fitted = _resized(slices, size)
-    pad = [-n % segmenter.multiple for n in size]
-    logits = segmenter(F.pad(fitted, (0, pad[1], 0, pad[0])).contiguous(memory_format=torch.channels_last))
-    return _resized(logits[..., : size[0], : size[1]].float().softmax(1), shape)
+    def shares(fitted: Tensor) -> Tensor:
+        return segmenter(fitted.contiguous(memory_format=torch.channels_last)).float().softmax(1)
 
-
-def _resized(images: Tensor, shape: Sequence[int]) -> Tensor:
-    if list(images.shape[-2:]) == list(shape):
-        return images
-    return F.interpolate(images, size=tuple(shape), mode='bilinear', antialias=True, align_corners=False)
+    size = [
+        max(16, round(n * side / float(np.clip(side, *pixels))))
+        for n, side in zip(slices.shape[-2:], sides, strict=True)
+    ]
+    return at_size(shares, slices, size=size, multiple=segmenter.multiple)

@@ -1,6 +1,8 @@
-"""The Anatomy Mapper: a U-Net that reads physical tissue maps off a slice of any contrast."""
+"""U-Nets on slices, and the Anatomy Mapper, which reads physical tissue maps off a slice of any contrast."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,47 @@ class ConvBlock(nn.Module):
         return F.leaky_relu(x, 0.1)
 
 
-class AnatomyMapper(nn.Module):
+class UNet(nn.Module):
+    """Convolution blocks on ever coarser pixels and back, with skips (Ronneberger et al. 2015).
+
+    Parameters
+    ----------
+    widths
+        Channels per level, the bottleneck last; every level halves the resolution.
+    style
+        Length of a vector that shifts and scales every block's result; 0 for none.
+    """
+
+    def __init__(self, widths: Sequence[int], *, style: int = 0) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.down = nn.ModuleList(
+            ConvBlock(before, width, style=style) for before, width in zip((2, *self.widths), self.widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            ConvBlock(deep + wide, wide, style=style)
+            for deep, wide in zip(self.widths[:0:-1], self.widths[-2::-1], strict=False)
+        )
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of a slice must be multiples of."""
+        return 2 ** (len(self.widths) - 1)
+
+    def features(self, x: Tensor, style: Tensor | None = None) -> Tensor:
+        """Return ``(B, widths[0], H, W)`` of slices ``(B, 1, H, W)``, seen as they are and as their square root."""
+        features = torch.cat([x, x.clamp(min=0).sqrt()], 1)
+        skips: list[Tensor] = []
+        for index, block in enumerate(self.down):
+            features = block(F.avg_pool2d(features, 2) if index else features, style)
+            skips.append(features)
+        for block, skip in zip(self.up, skips[-2::-1], strict=False):
+            features = F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
+            features = block(torch.cat([features, skip], 1), style)
+        return features
+
+
+class AnatomyMapper(UNet):
     """Map a slice to β: three physical channels (log T1, log T2, PD, standardized) and free ones.
 
     Parameters
@@ -44,31 +86,15 @@ class AnatomyMapper(nn.Module):
         Length of the vector that tells which contrast the slice has; 0 leaves the mapper to find out by itself.
     """
 
-    def __init__(self, widths: tuple[int, ...], *, channels: int, style: int = 0, physical: bool = True) -> None:
-        super().__init__()
+    def __init__(self, widths: Sequence[int], *, channels: int, style: int = 0, physical: bool = True) -> None:
+        super().__init__(widths, style=style)
         self.physical = physical
-        self.down = nn.ModuleList()
-        before = 2
-        for width in widths:
-            self.down.append(ConvBlock(before, width, style=style))
-            before = width
-        self.up = nn.ModuleList(
-            ConvBlock(deep + wide, wide, style=style) for deep, wide in zip(widths[:0:-1], widths[-2::-1], strict=False)
-        )
-        self.out = nn.Conv2d(widths[0] + 1, channels, 1)
+        self.out = nn.Conv2d(self.widths[0] + 1, channels, 1)
 
     def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
-        """Return β ``(B, channels, H, W)`` of slices ``(B, 1, H, W)``; H, W are multiples of ``2**(levels-1)``.
+        """Return β ``(B, channels, H, W)`` of slices ``(B, 1, H, W)``; H, W are multiples of :attr:`multiple`.
 
         Instance norm would lose the absolute intensity; a copy of the slice as it is goes to the last layer.
         """
-        features = torch.cat([x, x.clamp(min=0).sqrt()], 1)
-        skips: list[Tensor] = []
-        for index, block in enumerate(self.down):
-            features = block(F.avg_pool2d(features, 2) if index else features, style)
-            skips.append(features)
-        for block, skip in zip(self.up, skips[-2::-1], strict=False):
-            features = F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
-            features = block(torch.cat([features, skip], 1), style)
-        beta = self.out(torch.cat([features, x], 1))
+        beta = self.out(torch.cat([self.features(x, style), x], 1))
         return beta if self.physical else torch.sigmoid(beta)

@@ -131,14 +131,13 @@ def _train_photometer(args: argparse.Namespace) -> int:
 def _train_numbers(args: argparse.Namespace) -> int:
     from bids_distclip.networks.bank import BANK, save_bank
     from bids_distclip.networks.weights import CLIP, load_clip, save_weights
-    from bids_distclip.simulation.anatomy import read_anatomies
     from bids_distclip.simulation.signature import TISSUES
     from bids_distclip.training.export import known_acquisitions
-    from bids_distclip.training.mrclip import HELD_OUT
     from bids_distclip.training.numbers import train_numbers
+    from bids_distclip.training.split import training_heads
 
     clip = load_clip(_trained_clip(args))
-    heads = [a for a in read_anatomies(args.labels) if a.name not in HELD_OUT]
+    heads = training_heads(args.labels)
     explained = train_numbers(heads, clip=clip, steps=args.steps, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     save_weights(args.out / CLIP, clip, options={'config': clip.config_name})

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
-from bids_distclip.simulation.anatomy import read_anatomies
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_task
 from bids_distclip.training.losses import gradient_l1, patch_contrast, structure_loss, weighted_l1
-from bids_distclip.training.mrclip import HELD_OUT
 from bids_distclip.training.prompts import training_prompt
+from bids_distclip.training.split import training_heads
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def train_distclip(
     ).to(device)
     if init is not None:
         task.generator.load_state_dict(init.state_dict())
-    anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
+    anatomies = training_heads(labels)
     stream = _stream_options(slices=slices, size=size, lesions=lesions, texture=texture, seed=seed + 1)
     data = SliceStream(anatomies, stream, length=steps, device=device if workers == 0 else 'cpu')
     card = {

@@ -13,18 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bids_distclip.networks.mrclip import AUXILIARY, MRCLIP
-from bids_distclip.simulation.anatomy import read_anatomies
 from bids_distclip.simulation.protocol import Protocol
 from bids_distclip.simulation.signature import LENGTH, signature
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_task
 from bids_distclip.training.prompts import training_prompt
+from bids_distclip.training.split import training_heads
 
 #: Slices with a smaller share of head than this teach nothing.
 LEAST_HEAD = 0.04
-
-#: Anatomies never trained on: the benchmark's held-out heads.
-HELD_OUT = ('training_seg_14', 'training_seg_15', 'training_seg_16', 'brain5_labels')
 
 
 class MRCLIPTask(nn.Module):
@@ -116,7 +113,7 @@ def train_mrclip(
     torch.manual_seed(seed)
     config = config if init is None else init.config_name
     task = MRCLIPTask(config, init).to(device)
-    anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
+    anatomies = training_heads(labels)
     options = StreamOptions(
         slices=slices,
         protocols=6,

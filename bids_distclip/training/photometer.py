@@ -16,13 +16,13 @@ from bids_distclip.errors import BadData
 from bids_distclip.networks.memory import keep_freed_memory
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.photometer import FEATURES, SIDE, TISSUES, Photometer, describe_slices
-from bids_distclip.simulation.anatomy import Anatomy, read_anatomies
+from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.protocol import Protocol, draw_protocol
 from bids_distclip.simulation.signature import TISSUES as SIGNED
 from bids_distclip.simulation.signature import signature
 from bids_distclip.simulation.slices import usual_scales
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
-from bids_distclip.training.mrclip import HELD_OUT
+from bids_distclip.training.split import training_heads
 
 #: Slices with less brain than this share of the picture are left out.
 LEAST_BRAIN = 0.06
@@ -47,7 +47,7 @@ def train_photometer(
     acquisitions per family are collected.
     """
     keep_freed_memory()
-    anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
+    anatomies = training_heads(labels)
     options = StreamOptions(
         slices=8, protocols=12, size=SIDE, pixel=(1.35, 1.65), pool=24, same_family=0.6, seed=seed + 3
     )

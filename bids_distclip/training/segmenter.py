@@ -15,10 +15,9 @@ from torch.utils.data import Dataset
 
 from bids_distclip.networks.segmenter import BRIGHT, Segmenter
 from bids_distclip.quality.tissue import TISSUES
-from bids_distclip.simulation.anatomy import read_anatomies
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_task
-from bids_distclip.training.mrclip import HELD_OUT
+from bids_distclip.training.split import training_heads
 
 #: Pixel sizes in mm and sides in pixels of the slices: as fine as tissue needs, and as coarse as finding a brain needs.
 FINE = StreamOptions(pixel=(0.8, 1.25), size=192)
@@ -104,8 +103,8 @@ def train_segmenter(
 ) -> dict[str, Any]:
     """Train the segmenter on label maps; checkpoints and curves go to ``out``; return the card."""
     torch.manual_seed(seed)
-    task = SegmenterTask(init or Segmenter()).to(device)
-    anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
+    task = SegmenterTask(init.requires_grad_(True).train() if init else Segmenter()).to(device)
+    anatomies = training_heads(labels)
     simulate_on = device if workers == 0 else 'cpu'
     streams = [
         SliceStream(

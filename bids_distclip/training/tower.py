@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.networks.mrclip import MRCLIP
-from bids_distclip.simulation.anatomy import read_anatomies
 from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_task
-from bids_distclip.training.mrclip import HELD_OUT, flatten
+from bids_distclip.training.mrclip import flatten
+from bids_distclip.training.split import training_heads
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def train_tower(
     """Train the image tower of ``clip`` on label maps; checkpoints and curves go to ``out``; return the card."""
     torch.manual_seed(seed)
     task = TowerTask(clip).to(device)
-    anatomies = [a for a in read_anatomies(labels) if a.name not in HELD_OUT]
+    anatomies = training_heads(labels)
     stream = StreamOptions(
         slices=slices,
         protocols=12,

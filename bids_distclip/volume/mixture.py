@@ -30,7 +30,7 @@ def settled(image: np.ndarray, shares: np.ndarray, *, classes: Sequence[int]) ->
     prior = np.stack([shares[number][open_] for number in classes]).astype(np.float32)
     prior /= prior.sum(0)
     values, belief, log_prior = image[open_].astype(np.float32), prior, np.log(prior + LEAST)
-    if not _differ(*(values[best[open_] == number] for number in classes[:2])):
+    if len(classes) < 2 or not _differ(*(values[best[open_] == number] for number in classes[:2])):
         return best
     for _ in range(ROUNDS):
         weight = np.maximum(belief.sum(1), 1e-3)
@@ -44,9 +44,9 @@ def settled(image: np.ndarray, shares: np.ndarray, *, classes: Sequence[int]) ->
     return best
 
 
-def _differ(one: np.ndarray, other: np.ndarray | None = None) -> bool:
-    """Tell whether two samples of intensities differ by more than :data:`APART`; a lone or an empty one does not."""
-    if other is None or not one.size or not other.size:
+def _differ(one: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether two samples of intensities differ by more than :data:`APART`; an empty one does not."""
+    if not one.size or not other.size:
         return False
     quartiles = [np.percentile(values, (25, 50, 75)) for values in (one, other)]
     # A quarter to three quarters of a normal distribution are 1.35 standard deviations.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -13,29 +12,18 @@ import numpy as np
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.errors import BadData, ReadFailed, UsageError
-from bids_distclip.quality.tissue import channel
 from bids_distclip.volume.bias import corrected, n4_field
 from bids_distclip.volume.files import replacing
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.intensity import brain_scale
 from bids_distclip.volume.mask import brain_mask, head_mask, stripped_brain
-from bids_distclip.volume.mixture import settled
-from bids_distclip.volume.planes import bounding_box
 from bids_distclip.volume.template import Template
-from bids_distclip.volume.tissue import is_whole_brain
+from bids_distclip.volume.tissue import Segment, told_tissue
 
 #: Ways to treat the receive field.
 BIAS_CORRECTIONS = ('n4', 'none')
 #: Where a brain mask can come from: the user, the image itself, or a template.
 BRAINS = ('derivatives', 'image', 'template')
-#: In-plane voxels larger than this (mm) mix cortex with what surrounds it everywhere: tissue is not told then.
-COARSEST = 3.0
-#: How far around the brain (mm) is shown to what tells tissue.
-AROUND = 15.0
-#: Tells the share of every class of tissue in a volume, ``(C, X, Y, Z)``; the first is what is not brain.
-Segment = Callable[[Volume], np.ndarray]
-#: Tissues between which the image's own intensities decide, with those shares as prior.
-SETTLED = ('WM', 'CGM', 'CSF')
 _PARTS = ('data', 'affine', 'header', 'brain', 'head', 'tissue', 'record')
 
 
@@ -163,34 +151,6 @@ def prepare(
         tissue=told_tissue(volume, brain, segment) if segment else None,
         brain_from=brain_from,
     )
-
-
-def told_tissue(volume: Volume, brain: np.ndarray, segment: Segment) -> np.ndarray | None:
-    """Return the tissue of a volume within a brain mask, uint8 ``(X, Y, Z)``; None if it cannot be a whole brain's."""
-    if not brain.any() or sorted(volume.spacing)[1] > COARSEST:
-        return None
-    margin = tuple(round(AROUND / side) for side in volume.spacing)
-    box = tuple(
-        slice(max(0, part.start - extra), part.stop + extra)
-        for part, extra in zip(bounding_box(brain), margin, strict=True)
-    )
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-    data = np.ascontiguousarray(volume.data[box])
-    shares = segment(replace(volume, data=data, affine=affine))
-    inside = brain[box] & (shares[0] < 0.5)
-    kept = np.zeros(brain.shape, np.uint8)
-    kept[box][inside] = _settled(data[inside], np.stack([one[inside] for one in shares]))
-    return kept if is_whole_brain(kept, voxel=float(np.prod(volume.spacing))) else None
-
-
-def _settled(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the class of N brain voxels from intensities ``(N,)`` and shares ``(C, N)``; none is background."""
-    if not values.size:
-        return np.zeros(0, np.uint8)
-    shares[0] = 0
-    bright = max(float(np.quantile(values, 0.99)), 1e-12)
-    return settled(values / bright, shares, classes=[channel(name) for name in SETTLED])
 
 
 def _given(brain: np.ndarray, volume: Volume) -> np.ndarray:

@@ -27,7 +27,8 @@ from bids_distclip.workflow.targets import TargetSpec
 # Planning imports this module too, so what works on images is imported where it works.
 if TYPE_CHECKING:
     from bids_distclip.harmonizers.base import Harmonizer
-    from bids_distclip.volume.prepared import Prepared, Segment
+    from bids_distclip.volume.prepared import Prepared
+    from bids_distclip.volume.tissue import Segment
 
 log = logging.getLogger('bids_distclip')
 

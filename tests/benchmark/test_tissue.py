@@ -64,6 +64,17 @@ def test_real_heads_are_compared_with_the_tissue_of_their_t1w(cases):
     assert rows[0]['WM'] == 1
 
 
+def test_a_t1w_that_is_the_target_alone_is_the_reference_too_and_without_any_there_is_none(cases):
+    case = next(case for case in cases if case.pair == 'T1w→T1w')
+    towards = replace(case, data='real', tissue=None, source_family='FLAIR')
+    rows = list(benchmark.label_results(by_brightness, get_harmonizer('identity'), [towards]))
+    assert rows[-1]['shown'] == 'target'
+    assert rows[-1]['WM'] == 1
+    without = replace(towards, target_family='T2w')
+    rows = list(benchmark.label_results(by_brightness, get_harmonizer('identity'), [without]))
+    assert all(np.isnan(row['WM']) for row in rows)
+
+
 def test_the_summary_has_the_mean_over_heads_of_each_question():
     row = {'data': 'simulated', 'pair': 'T1w', 'shown': 'whole head', 'reference': 'labels', 'WM': 0.8, 'CGM': 0.7,
            'SGM': float('nan'), 'CSF': 0.5, 'BS': 0.6, 'CBM': 0.9, 'brain': 0.95, 'template': 0.9}

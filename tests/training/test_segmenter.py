@@ -94,3 +94,6 @@ def test_training_ends_in_weights_that_load(tmp_path):
     export_weights(tmp_path / 'run', tmp_path / 'weights')
     model = load_segmenter(tmp_path / 'weights' / SEGMENTER)
     assert model(torch.rand(1, 1, 32, 32)).shape == (1, len(TISSUES), 32, 32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train_segmenter(labels, tmp_path / 'further', init=model, steps=2, slices=1)
+    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -97,7 +97,7 @@ def seen(data, radius):
 @pytest.fixture
 def unstripped(volume, monkeypatch):
     """Return the phantom in a field of view that is nowhere exactly zero; its voxels are fine enough for tissue."""
-    monkeypatch.setattr('bids_distclip.volume.prepared.COARSEST', 6.0)
+    monkeypatch.setattr('bids_distclip.volume.tissue.COARSEST', 6.0)
     return volume.with_data(volume.data + 5)
 
 
