@@ -33,6 +33,11 @@ run=(bids_distclip)
 if [ -n "${DISTCLIP_IMAGE:-}" ]; then
     run=(apptainer run --containall --nv -B "$bids_dir:$bids_dir:ro" -B "$output_dir" -B "$work" "$DISTCLIP_IMAGE")
 fi
+# The memory is told in words: a container may hide the variables. A tenth is left to all else that runs in the job.
+megabytes=${SLURM_MEM_PER_NODE:-$((${SLURM_MEM_PER_CPU:-0} * ${SLURM_CPUS_ON_NODE:-1}))}
+if [ "$megabytes" -gt 0 ]; then
+    set -- --mem "$((megabytes * 9 / 10))M" "$@"
+fi
 # The whole dataset is validated once, before: every task doing so would read it as often as there are people.
 "${run[@]}" "$bids_dir" "$output_dir" participant --participant-label "${people[@]}" \
     --skip-bids-validation --work-dir "$work" \

@@ -11,7 +11,8 @@ from bids_distclip.workflow.resources import available_cores, available_memory, 
 
 @pytest.fixture
 def cgroup(tmp_path, monkeypatch):
-    monkeypatch.delenv('SLURM_CPUS_PER_TASK', raising=False)
+    for name in [name for name in os.environ if name.startswith('SLURM_')]:
+        monkeypatch.delenv(name)
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(16)))
     return tmp_path
 
@@ -48,6 +49,59 @@ def test_memory_is_nine_tenths_of_the_limit(cgroup):
 def test_no_limit_leaves_the_machine(cgroup):
     (cgroup / 'memory.max').write_text('max\n')
     assert available_memory(cgroup=cgroup) > 0.1
+
+
+@pytest.mark.parametrize(('given', 'gigabytes'), [
+    ({'SLURM_MEM_PER_NODE': '1024'}, 1.0),
+    ({'SLURM_MEM_PER_CPU': '256', 'SLURM_CPUS_ON_NODE': '3', 'SLURM_CPUS_PER_TASK': '1'}, 0.75),
+    ({'SLURM_MEM_PER_CPU': '256', 'SLURM_CPUS_PER_TASK': '2'}, 0.5),
+])
+def test_the_memory_slurm_gives_counts(cgroup, monkeypatch, given, gigabytes):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert available_memory(cgroup=cgroup) == pytest.approx(0.9 * gigabytes * 2**30 / 1e9)
+
+
+@pytest.mark.parametrize('given', [
+    {'SLURM_MEM_PER_NODE': '0'}, {'SLURM_MEM_PER_NODE': ''}, {'SLURM_MEM_PER_CPU': '1'},
+])
+def test_a_word_of_slurm_that_says_no_amount_is_no_limit(cgroup, monkeypatch, given):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert available_memory(cgroup=cgroup, own=cgroup / 'none') > 0.1
+
+
+@pytest.mark.parametrize(('group', 'told'), [
+    ('', '0::/job/step\n'),
+    ('memory', '12:pids:/elsewhere\n4:cpu,memory:/job/step\n0::/\n'),
+])
+@pytest.mark.parametrize(('outer', 'inner', 'least'), [(3, 1, 1), (1, 3, 1), (2, None, 2), (None, 2, 2)])
+def test_the_least_limit_from_the_process_own_group_to_the_root_counts(cgroup, group, told, outer, inner, least):
+    name = 'memory.limit_in_bytes' if group else 'memory.max'
+    folder = cgroup / group / 'job' / 'step'
+    folder.mkdir(parents=True)
+    for place, gigabytes in ((folder.parent, outer), (folder, inner)):
+        # Version 1 writes a number no machine has where there is no limit, version 2 a word.
+        free = str(2**63 - 4096) if group else 'max'
+        (place / name).write_text(f'{gigabytes}00000000\n' if gigabytes else f'{free}\n')
+    (cgroup / group / name).write_text('900000000\n')
+    own = cgroup / 'own'
+    own.write_text(told)
+    assert available_memory(cgroup=cgroup, own=own) == pytest.approx(0.9 * least * 0.1)
+
+
+def test_the_smallest_of_group_and_slurm_wins(cgroup, monkeypatch):
+    monkeypatch.setenv('SLURM_MEM_PER_NODE', '100')
+    (cgroup / 'memory.max').write_text('90000000\n')
+    assert available_memory(cgroup=cgroup) == pytest.approx(0.081)
+    (cgroup / 'memory.max').write_text('9000000000\n')
+    assert available_memory(cgroup=cgroup) == pytest.approx(0.09 * 1.048576)
+
+
+def test_a_group_that_the_container_does_not_see_is_passed_over(cgroup):
+    (cgroup / 'own').write_text('0::/../../job\n')
+    (cgroup / 'memory.max').write_text('700000000\n')
+    assert available_memory(cgroup=cgroup, own=cgroup / 'own') == pytest.approx(0.63)
 
 
 @pytest.mark.parametrize(('sessions', 'cores', 'memory', 'threads'), [
