@@ -1,8 +1,8 @@
 # bids_distclip in a container, with weights, template and BIDS validator inside. Builds with and without BuildKit:
 #   docker build -t bids_distclip .                               for processors
 #   docker build -t bids_distclip:cuda --build-arg VARIANT=cuda .  for NVIDIA cards
-# Where the package index offers only torch for CUDA, a processor build asks for the address of PyTorch's processor
-# wheels: --build-arg TORCH_INDEX=URL
+# Where the package index offers only torch for CUDA, as PyPI does, the build for processors needs PyTorch's own
+# wheels: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 # Where packages are installed: the same Python, with venv and pip.
 ARG BUILD_IMAGE=${BASE_IMAGE}
@@ -19,7 +19,7 @@ RUN python3 -m venv /opt/distclip \
     && PIP_EXTRA_INDEX_URL="${TORCH_INDEX}" /opt/distclip/bin/pip install --no-cache-dir --no-compile -r /requirements/all.txt \
     && /opt/distclip/bin/pip install --no-cache-dir --no-compile --no-deps -c /requirements/constraints-cpu.txt ipyniivue \
     && if [ "${VARIANT}" = cpu ]; then /opt/distclip/bin/python -c "import torch; assert torch.version.cuda is None, \
-       'this is torch for CUDA: give --build-arg TORCH_INDEX, or VARIANT=cuda'"; fi
+       'this is torch for CUDA: give --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu, or VARIANT=cuda'"; fi
 COPY . /src
 # What no run reads is left out; then one phantom is harmonized, so that the image is proven and what a run imports
 # is compiled.
