@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from bids_distclip import __version__
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / 'scripts'
@@ -101,3 +104,119 @@ def test_the_image_keeps_what_a_run_reads_and_nothing_else(environment):
     assert not list((environment / 'bin').iterdir())
     stripped = (environment / 'stripped').read_text().splitlines()
     assert [Path(line).name for line in stripped] == ['libtorch_cpu.so', 'libtorch_python.so']
+
+
+CPU_WHEELS = 'https://download.pytorch.org/whl/cpu'
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Return a folder like a checkout that a release is made from, and a function that runs its scripts.
+
+    docker, twine and python are stand-ins that note in ``calls`` what they were asked for and what they were sent.
+    """
+    folder, tools = tmp_path / 'checkout', tmp_path / 'tools'
+    shutil.copytree(SCRIPTS, folder / 'scripts')
+    (folder / 'bids_distclip').mkdir()
+    for name in ('bids_distclip/__init__.py', 'CITATION.cff'):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / 'CHANGES.md').write_text(f'## {__version__}\n')
+    (folder / 'dist').mkdir()
+    for name in (f'bids_distclip-{__version__}.tar.gz', f'bids_distclip-{__version__}-py3-none-any.whl'):
+        (folder / 'dist' / name).touch()
+
+    def stand_in(path: Path, text: str = '') -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'#!/bin/bash\necho "${{0##*/}} $*" >> {folder}/calls\n{text}')
+        path.chmod(0o755)
+
+    stand_in(tools / 'docker', f'case $1 in login) cat >> {folder}/calls ;; $DOCKER_FAILS) exit 1 ;; esac\n')
+    stand_in(tools / 'python3')
+    stand_in(folder / '.venv/bin/twine', f'echo "as $TWINE_USERNAME" >> {folder}/calls\n')
+    stand_in(folder / '.venv/bin/python',
+             f'[ "$3" = config ] && echo "$PIP_SAYS" || echo "index: $PIP_EXTRA_INDEX_URL" >> {folder}/calls\n')
+
+    def run(script: str, *words: str, **environment: str) -> tuple[subprocess.CompletedProcess, list[str]]:
+        call = [str(folder / 'scripts' / script), *words]
+        done = subprocess.run(call, capture_output=True, text=True, check=False,
+                              env={'PATH': f'{tools}:/usr/bin:/bin', **environment})
+        calls = folder / 'calls'
+        return done, calls.read_text().splitlines() if calls.exists() else []
+
+    return run
+
+
+RELEASE = {'CIRCLE_TAG': f'v{__version__}', 'IMAGE_REPOSITORY': 'ghcr.io/lab/bids_distclip',
+           'TWINE_PASSWORD': 'pypi-secret'}
+
+
+def test_a_release_pushes_the_image_first_and_gives_passwords_by_standard_input_alone(checkout):
+    done, calls = checkout('release', **RELEASE, DOCKER_USER='lab', DOCKER_PASSWORD='docker-secret')
+    assert done.returncode == 0, done.stderr
+    order = [call.split()[:2] for call in calls if call.startswith(('docker ', 'twine '))]
+    pushes = [['docker', 'tag'], ['docker', 'push']] * 2
+    assert order == [['docker', 'image'], ['docker', 'login'], *pushes, ['twine', 'upload']]
+    login = calls.index('docker login --username lab --password-stdin ghcr.io')
+    assert calls[login + 1] == 'docker-secret'
+    assert f'docker push ghcr.io/lab/bids_distclip:{__version__}' in calls
+    assert calls[-1] == 'as __token__'
+    assert calls[-2].endswith(f'.whl dist/bids_distclip-{__version__}.tar.gz')
+    assert 'secret' not in done.stdout + done.stderr + ''.join(calls[:login] + calls[login + 2:])
+
+
+def test_a_release_to_docker_hub_names_no_registry_and_without_a_user_nobody_logs_in(checkout):
+    _, calls = checkout('release', **RELEASE)
+    assert not any('login' in call for call in calls)
+    hub = RELEASE | {'IMAGE_REPOSITORY': 'lab/bids_distclip'}
+    _, calls = checkout('release', **hub, DOCKER_USER='lab', DOCKER_PASSWORD='docker-secret')
+    assert 'docker login --username lab --password-stdin' in calls
+
+
+@pytest.mark.parametrize(('changed', 'said'), [
+    ({'IMAGE_REPOSITORY': ''}, 'IMAGE_REPOSITORY'),
+    ({'TWINE_PASSWORD': ''}, 'TWINE_PASSWORD'),
+    ({'DOCKER_USER': 'lab'}, 'DOCKER_PASSWORD'),
+    ({'DOCKER_FAILS': 'image'}, 'scripts/image-build'),
+    ({'CIRCLE_TAG': 'v99.0.0'}, 'tag'),
+])
+def test_a_release_that_cannot_be_finished_sends_nothing(checkout, changed, said):
+    done, calls = checkout('release', **RELEASE | changed)
+    assert done.returncode in (64, 66)
+    assert said in done.stderr
+    assert not any(word in call for call in calls for word in ('push', 'login', 'twine'))
+
+
+def test_packages_are_not_uploaded_where_the_image_could_not_be_pushed(checkout):
+    done, calls = checkout('release', **RELEASE, DOCKER_FAILS='push')
+    assert done.returncode != 0
+    assert not any('twine' in call for call in calls)
+
+
+def test_the_place_of_torch_for_processors_reaches_the_build_of_the_image(checkout):
+    _, calls = checkout('image-build', '--pull', TORCH_INDEX=CPU_WHEELS, VARIANT='cpu')
+    assert f'--build-arg TORCH_INDEX={CPU_WHEELS} ' in calls[-1]
+    assert calls[-1].endswith('-t bids_distclip --pull .')
+    assert 'ARG TORCH_INDEX' in (ROOT / 'Dockerfile').read_text()
+    _, calls = checkout('image-build')
+    assert '--build-arg TORCH_INDEX= ' in calls[-1]
+
+
+def test_continuous_integration_installs_torch_for_processors():
+    assert CIRCLE['executors']['python']['environment']['PIP_EXTRA_INDEX_URL'] == CPU_WHEELS
+    builds = [job for job in CIRCLE['jobs'].values() if 'scripts/image-build' in commands_of(job['steps'])]
+    assert builds
+    for job in builds:
+        assert CIRCLE['executors'][job['executor']]['environment']['TORCH_INDEX'] == CPU_WHEELS
+
+
+@pytest.mark.parametrize(('environment', 'index'), [
+    ({'PIP_SAYS': "global.timeout='60'"}, CPU_WHEELS),
+    ({'PIP_SAYS': "global.index-url='https://mirror.example/simple'"}, ''),
+    ({'PIP_SAYS': "global.timeout='60'\n:env:.find-links='/wheels'"}, ''),
+    ({'PIP_EXTRA_INDEX_URL': ''}, ''),
+    ({'PIP_EXTRA_INDEX_URL': 'https://mirror.example/torch'}, 'https://mirror.example/torch'),
+])
+def test_setup_looks_for_torch_for_processors_unless_pip_was_told_of_other_places(checkout, environment, index):
+    done, calls = checkout('setup', 'test', 'docs', **environment)
+    assert done.returncode == 0, done.stderr
+    assert calls[-2:] == ['python -m pip install -q -c constraints-cpu.txt -e .[test,docs]', f'index: {index}']
