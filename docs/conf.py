@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
@@ -9,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import bids_distclip
-from bids_distclip.cli import spec
+from bids_distclip.cli import spec, toolbox
 from bids_distclip.cli.parser import build_parser
 from bids_distclip.quality.metrics import metric_table
 
@@ -97,6 +98,17 @@ def usage() -> str:
     return f'```text\n{build_parser().format_help()}```\n'
 
 
+def tools() -> str:
+    """Return the help texts of the toolbox, one section per subcommand."""
+    shown = ((name, subparsers(toolbox.build_parser(name))[name]) for name in subparsers(toolbox.build_parser()))
+    return '\n'.join(f'### distclip {name}\n\n```text\n{parser.format_help()}```\n' for name, parser in shown)
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of a parser's subcommands by name."""
+    return next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+
+
 def model_card() -> str:
     """Return the cards shipped beside the weights: Markdown as it stands, JSON as nested lists."""
     folder = Path(str(files('bids_distclip'))) / 'weights'
@@ -134,5 +146,5 @@ def setup(app) -> None:
     """Write the generated pieces before Sphinx reads the pages."""
     folder = HERE / '_generated'
     folder.mkdir(exist_ok=True)
-    for make in (exit_codes, numbers, protocols, scanners, tissues, limits, usage, model_card):
+    for make in (exit_codes, numbers, protocols, scanners, tissues, limits, usage, tools, model_card):
         (folder / f'{make.__name__}.md').write_text(make(), encoding='utf-8')

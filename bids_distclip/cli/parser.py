@@ -77,7 +77,8 @@ def _add_output_options(parser: Parser) -> None:
     group.add_argument('--output-desc', choices=('harmonized', 'preproc'),
                        help='desc- of the outputs (default harmonized); preproc is what other apps look for')
     group.add_argument('--output-level', choices=('minimal', 'standard', 'full'),
-                       help='minimal: image and sidecar; standard (default): also masks; full: also maps of spread')
+                       help='minimal: image and sidecar; standard (default): also masks and tissue; full: also '
+                       'uncertainty')
     group.add_argument('--report-figures', choices=('all', 'none'),
                        help='none: pages with numbers and no pictures, which are most of what a small image costs '
                        '(default all)')

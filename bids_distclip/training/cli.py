@@ -33,7 +33,10 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=int, default=0, help='CPU threads of the training process')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--slices', type=int, default=0, help='anatomies per step (default: 8 for mrclip and tower, 4 for distclip)'
+        '--slices',
+        type=int,
+        default=0,
+        help='anatomies per step (default: 8 for mrclip and tower, 4 for distclip and segmenter)',
     )
     parser.add_argument('--learning-rate', type=float, default=0.0)
     parser.add_argument('--preset', choices=('tiny', 'small', 'full'), default='tiny', help='size of the generator')
