@@ -14,19 +14,15 @@ from typing import Any
 from bids_distclip.acquisition.family import FamilyCall, infer_family
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.acquisition.sidecar import from_sidecar
+from bids_distclip.dataset.content import FETCH, absent
 from bids_distclip.dataset.crawl import crawl
 from bids_distclip.dataset.filters import check_labels, clean_labels, clean_modalities, mismatch, read_filters
 from bids_distclip.dataset.inheritance import by_folder, merge_sidecars, sidecars_of
-from bids_distclip.dataset.masks import find_brain_mask
 from bids_distclip.dataset.naming import derivative_keys, entities_of
 from bids_distclip.errors import NoInput, NothingSelected
 
-_POINTER = b'/annex/objects/'
-_FETCH = 'Its content is not here. Get it with: datalad get'
-
-
 __all__ = [
-    'Rejection', 'Scan', 'Selection', 'absent', 'find_brain_mask', 'find_scans', 'refusal', 'suffix_table'
+    'Rejection', 'Scan', 'Selection', 'absent', 'find_scans', 'refusal', 'suffix_table'
 ]
 
 
@@ -59,7 +55,7 @@ class Rejection:
     @property
     def fetchable(self) -> bool:
         """Tell whether only its content is missing here, as of a DataLad link."""
-        return self.reason.startswith(_FETCH)
+        return self.reason.startswith(FETCH)
 
 
 @dataclass(frozen=True)
@@ -162,17 +158,6 @@ def refusal(relative: str) -> str:
         return row['reason']
     part = entities.get('part', 'mag')
     return '' if part == 'mag' else f'It is the {part} of a complex image; only magnitudes are harmonized.'
-
-
-def absent(root: Path, relative: str) -> str:
-    """Return how to get the content of a file that is not here, or an empty text."""
-    path = root / relative
-    fetch = f'{_FETCH} {relative}'
-    if not path.exists():
-        stale = 'It is in the database but not on disk; make the database anew.'
-        return fetch if path.is_symlink() else stale
-    with path.open('rb') as stream:
-        return fetch if stream.read(len(_POINTER)) == _POINTER else ''
 
 
 def _scan(root: Path, relative: str, *, folders: Mapping[str, Sequence[str]]) -> Scan:

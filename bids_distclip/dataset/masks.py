@@ -2,45 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import nibabel as nib
 import numpy as np
 
+from bids_distclip.dataset.content import absent
 from bids_distclip.dataset.naming import parse_name
+from bids_distclip.volume.lattice import turn_onto
 
 if TYPE_CHECKING:
     from bids_distclip.dataset.inputs import Scan
 
+#: Affine ``(4, 4)`` and shape of an image.
+Grid: TypeAlias = 'tuple[np.ndarray, tuple[int, ...]]'
 
-def find_brain_mask(scan: Scan, derivatives: Mapping[str, str | Path] | Iterable[str | Path]) -> Path | None:
-    """Return the brain mask of a scan in derivative datasets, or None.
 
-    A mask fits if it is ``desc-brain_mask``, has no entity the scan lacks (no ``space`` but ``orig``), and
-    lies on the scan's own grid: same shape, affines within 0.01 mm. The most specific name counts, then the
-    first dataset.
+@dataclass(frozen=True)
+class MaskChoice:
+    """The brain mask of a scan; where there is none, what is wrong with those whose names would fit."""
+
+    path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def find_brain_mask(scan: Scan, derivatives: Mapping[str, str | Path] | Iterable[str | Path]) -> MaskChoice:
+    """Return the brain mask of a scan in derivative datasets, or why there is none that can be used.
+
+    A mask fits if it is ``desc-brain_mask``, has no entity the scan lacks (no ``space`` but ``orig``), and its voxels
+    are the scan's own, with axes in whatever order and direction: an app that turns images to RAS turns its masks as
+    well. The most specific name counts, then the first dataset. Masks made of an image of another suffix, as their
+    sidecars say, are passed over in silence.
     """
     roots = derivatives.values() if isinstance(derivatives, Mapping) else derivatives
+    named = sorted(_named(scan, [Path(root) for root in roots]), key=lambda item: -item[0])
+    grid = _grid(scan.path) if named else None
+    if grid is None:
+        return MaskChoice()
+    warnings = []
+    for _, root, path in named:
+        trouble = _trouble(root, path, grid=grid)
+        if not trouble:
+            return MaskChoice(path)
+        if not _of_another_suffix(path, suffix=scan.suffix):
+            where = f'{root.name}/{path.relative_to(root).as_posix()}'
+            warnings.append(f'The brain mask {where} is not used: {trouble}')
+    return MaskChoice(None, tuple(warnings))
+
+
+def _named(scan: Scan, roots: Iterable[Path]) -> Iterator[tuple[int, Path, Path]]:
+    """Yield how specific it is, the dataset and the path of each mask whose name fits."""
     pairs, _, _ = parse_name(scan.path.name)
-    found: list[tuple[int, Path]] = []
     for root in roots:
-        person = Path(root) / f'sub-{scan.subject}'
+        person = root / f'sub-{scan.subject}'
         for path in sorted({*person.glob('anat/*_mask.nii*'), *person.glob('ses-*/anat/*_mask.nii*')}):
             own, suffix, _ = parse_name(path.name)
             kind, space = own.pop('desc', ''), own.pop('space', 'orig')
             if suffix == 'mask' and kind == 'brain' and space == 'orig' and own.items() <= pairs.items():
-                found.append((len(own), path))
-    found.sort(key=lambda item: -item[0])
-    return next((path for _, path in found if same_grid(path, scan.path)), None)
+                yield len(own), root, path
 
 
-def same_grid(first: Path, second: Path) -> bool:
-    """Tell whether two images have the same shape and affine; what cannot be read has no grid."""
+def _trouble(root: Path, path: Path, *, grid: Grid) -> str:
+    """Return why a mask cannot be used for an image of that grid, or an empty text."""
+    missing = absent(root, path.relative_to(root).as_posix())
+    if missing:
+        return missing
+    own = _grid(path)
+    if own is None:
+        return 'It cannot be read.'
+    turn = turn_onto(own[0], own[1], grid=grid[0], grid_shape=grid[1])
+    return '' if turn is not None else 'Its voxels are not those of the image, in whatever order of the axes.'
+
+
+def _grid(path: Path) -> Grid | None:
+    """Return the affine and shape of an image; None of what cannot be read."""
     try:
-        a: Any = nib.load(first)
-        b: Any = nib.load(second)
-        return a.shape[:3] == b.shape[:3] and bool(np.allclose(a.affine, b.affine, atol=0.01))
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
+        image: Any = nib.load(path)
+        return image.affine, tuple(image.shape[:3])
+    except (OSError, EOFError, ValueError, AttributeError, nib.filebasedimages.ImageFileError):
+        return None
+
+
+def _of_another_suffix(mask: Path, *, suffix: str) -> bool:
+    """Tell whether the sidecar of a mask names its sources, and none is an image of that suffix."""
+    try:
+        raw = json.loads(mask.with_name(f'{mask.name.partition(".")[0]}.json').read_text())
+        named = raw.get('Sources') or raw.get('RawSources') or []
+        sources = [named] if isinstance(named, str) else [str(one) for one in named]
+    except (OSError, ValueError, AttributeError, TypeError):
         return False
+    return bool(sources) and not any(parse_name(one.rpartition('/')[2])[1] == suffix for one in sources)

@@ -126,6 +126,9 @@ def _open_run(
     (run.logs / 'plan.txt').write_text(plan.describe() + '\n')
     for item in plan.rejections:
         log.log(logging.WARNING if item.fetchable else logging.INFO, 'rejected %s: %s', item.relative, item.reason)
+    for job in plan.of('process'):
+        for said in job.warnings:
+            log.warning('%s: %s', job.relative, said)
     told = write_dataset_files(settings.output_dir, bids_dir=settings.bids_dir, descriptions=plan.descriptions())
     for warning in told:
         log.warning(warning)

@@ -14,7 +14,8 @@ import nibabel as nib
 
 from bids_distclip import __version__
 from bids_distclip.dataset.atomic import sha256
-from bids_distclip.dataset.inputs import Rejection, Scan, Selection, find_brain_mask
+from bids_distclip.dataset.inputs import Rejection, Scan, Selection
+from bids_distclip.dataset.masks import MaskChoice, find_brain_mask
 from bids_distclip.dataset.outputs import is_complete, output_name
 from bids_distclip.errors import BadData, NoInput, UsageError
 from bids_distclip.settings import Settings
@@ -108,14 +109,15 @@ def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha
 
 def _job(scan: Scan, *, settings: Settings, targets: tuple[TargetSpec, ...]) -> Job:
     call = scan.family_call
-    mask = find_brain_mask(scan, settings.derivatives) if settings.derivatives else None
+    mask = find_brain_mask(scan, settings.derivatives) if settings.derivatives else MaskChoice()
     shape, spacing = _grid(scan.path)
     job = Job(
         name=_stem(scan.path), source=str(scan.path), relative=str(scan.relative), subject=scan.subject,
         session=scan.session, suffix=scan.suffix, entities=dict(scan.entities),
         acquisition=scan.acquisition.to_dict(), family=call.family, family_basis=call.basis,
         family_conflict=call.conflict or None, sidecar=dict(scan.sidecar), shape=shape, spacing=spacing,
-        brain_mask=str(mask) if mask else None, warnings=(call.conflict,) if call.conflict else (),
+        brain_mask=str(mask.path) if mask.path else None,
+        warnings=(*([call.conflict] if call.conflict else []), *mask.warnings),
     )
     if not any(name in scan.acquisition.known() for name in PHYSICS):
         job = _without_metadata(job, choice=settings.missing_metadata)

@@ -15,6 +15,7 @@ from bids_distclip.errors import BadData, CannotWrite, UsageError
 from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.settings import Settings, make_settings
 from bids_distclip.volume.image import read_volume, write_volume
+from bids_distclip.volume.lattice import read_mask
 from bids_distclip.volume.mask import stripped_brain
 from bids_distclip.volume.prepared import Prepared, prepare
 from bids_distclip.workflow.context import probe_writable
@@ -52,8 +53,9 @@ def harmonize_file(
     family = infer_family(acquisition).family
     spec = _target(settings, family=family, source=source)
     check_engine(settings.engine, targets=(spec,))
-    brain = read_volume(brain_mask).data > 0.5 if brain_mask else None
-    ready = prepare(read_volume(source), acquisition=acquisition, family=family,
+    volume = read_volume(source)
+    brain = read_mask(brain_mask, like=volume) if brain_mask else None
+    ready = prepare(volume, acquisition=acquisition, family=family,
                     bias_correction=settings.bias_correction, brain=brain, segment=tissue_of(settings.weights))
     image = (
         target_image(spec, bias_correction=settings.bias_correction, weights=settings.weights) if spec.image else None

@@ -185,10 +185,12 @@ def engine_options(settings: Any, *, device: str) -> str:
 
 def _prepared(run: Run, *, path: Path, job: Job) -> Prepared:
     from bids_distclip.volume.image import read_volume
+    from bids_distclip.volume.lattice import read_mask
     from bids_distclip.volume.prepared import prepare
 
-    brain = read_volume(Path(job.brain_mask)).data > 0.5 if job.brain_mask else None
-    return prepare(read_volume(path), acquisition=job.acquisition_record(), family=job.family,
+    volume = read_volume(path)
+    brain = read_mask(Path(job.brain_mask), like=volume) if job.brain_mask else None
+    return prepare(volume, acquisition=job.acquisition_record(), family=job.family,
                    bias_correction=run.settings.bias_correction, brain=brain,
                    segment=tissue_of(run.settings.weights))
 

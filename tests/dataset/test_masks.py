@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from bids_distclip.dataset.inputs import find_scans
-from bids_distclip.dataset.masks import find_brain_mask
+from bids_distclip.dataset.masks import MaskChoice, find_brain_mask
 
 
 def mask(path, *, affine=None, shape=(4, 4, 4)):
@@ -21,27 +23,68 @@ def scan(two):
     return next(s for s in find_scans(two, participants='02').scans if 'run-01' in s.relative)
 
 
+def find(scan, *roots):
+    return find_brain_mask(scan, list(roots))
+
+
 def test_the_most_specific_mask_on_the_same_grid_is_taken(scan, tmp_path):
     general = mask(tmp_path / 'd' / 'sub-02' / 'anat' / 'sub-02_desc-brain_mask.nii.gz')
-    assert find_brain_mask(scan, {'d': str(tmp_path / 'd')}) == general
+    assert find_brain_mask(scan, {'d': str(tmp_path / 'd')}).path == general
     own = mask(tmp_path / 'd' / 'sub-02' / 'anat' / 'sub-02_acq-hi_run-01_desc-brain_mask.nii.gz')
     mask(tmp_path / 'd' / 'sub-02' / 'anat' / 'sub-02_acq-hi_run-02_desc-brain_mask.nii.gz')
-    assert find_brain_mask(scan, {'d': str(tmp_path / 'd')}) == own
+    assert find(scan, tmp_path / 'd') == MaskChoice(own)
 
 
 @pytest.mark.parametrize(
     'name', ['sub-02_space-MNI_desc-brain_mask', 'sub-02_desc-head_mask', 'sub-02_run-02_desc-brain_mask']
 )
-def test_masks_of_other_spaces_kinds_and_runs_do_not_fit(scan, tmp_path, name):
+def test_masks_of_other_spaces_kinds_and_runs_do_not_fit_and_are_not_told_of(scan, tmp_path, name):
     mask(tmp_path / 'd' / 'sub-02' / 'anat' / f'{name}.nii.gz')
-    assert find_brain_mask(scan, [tmp_path / 'd']) is None
+    assert find(scan, tmp_path / 'd') == MaskChoice()
 
 
-def test_a_mask_on_another_grid_or_a_broken_one_does_not_fit(scan, tmp_path):
+@pytest.mark.parametrize(('given', 'said'), [
+    ({'affine': np.diag([2, 1, 1, 1])}, 'are not those of the image'),
+    ({'affine': nib.affines.from_matvec(np.eye(3), [0.3, 0, 0])}, 'are not those of the image'),
+    ({'shape': (4, 4, 5)}, 'are not those of the image'),
+    (None, 'cannot be read'),
+])
+def test_a_mask_on_another_grid_or_a_broken_one_is_named_with_the_reason(scan, tmp_path, given, said):
     path = tmp_path / 'd' / 'sub-02' / 'anat' / 'sub-02_desc-brain_mask.nii.gz'
-    mask(path, affine=np.diag([2, 1, 1, 1]))
-    assert find_brain_mask(scan, [tmp_path / 'd']) is None
-    mask(path, shape=(4, 4, 5))
-    assert find_brain_mask(scan, [tmp_path / 'd']) is None
-    path.write_bytes(b'broken')
-    assert find_brain_mask(scan, [tmp_path / 'd']) is None
+    mask(path, **(given or {}))
+    if given is None:
+        path.write_bytes(b'broken')
+    found = find(scan, tmp_path / 'd')
+    assert found.path is None
+    (warning,) = found.warnings
+    assert 'd/sub-02/anat/sub-02_desc-brain_mask.nii.gz' in warning
+    assert said in warning
+
+
+def test_a_mask_that_datalad_has_not_fetched_is_named_with_the_command_to_type(scan, tmp_path):
+    folder = tmp_path / 'd' / 'sub-02' / 'anat'
+    folder.mkdir(parents=True)
+    (folder / 'sub-02_desc-brain_mask.nii.gz').symlink_to('../../.git/annex/objects/k')
+    (warning,) = find(scan, tmp_path / 'd').warnings
+    assert 'datalad get sub-02/anat/sub-02_desc-brain_mask.nii.gz' in warning
+
+
+def test_nothing_is_said_of_an_unusable_mask_where_another_can_be_used(scan, tmp_path):
+    mask(tmp_path / 'a' / 'sub-02' / 'anat' / 'sub-02_run-01_desc-brain_mask.nii.gz', shape=(4, 4, 5))
+    good = mask(tmp_path / 'b' / 'sub-02' / 'anat' / 'sub-02_desc-brain_mask.nii.gz')
+    assert find(scan, tmp_path / 'a', tmp_path / 'b') == MaskChoice(good)
+
+
+@pytest.mark.parametrize(('sources', 'told'), [
+    (['bids:raw:sub-02/anat/sub-02_T1w.nii.gz'], 1), (['bids:raw:sub-02/anat/sub-02_T2w.nii.gz'], 0), (None, 1),
+])
+def test_the_mask_of_another_suffix_is_not_told_of_where_its_sidecar_says_so(scan, tmp_path, sources, told):
+    path = mask(tmp_path / 'd' / 'sub-02' / 'anat' / 'sub-02_desc-brain_mask.nii.gz', shape=(5, 5, 5))
+    path.with_name('sub-02_desc-brain_mask.json').write_text(json.dumps({'Sources': sources} if sources else {}))
+    assert len(find(scan, tmp_path / 'd').warnings) == told
+
+
+def test_an_image_that_cannot_be_read_is_not_told_of_its_masks(scan, tmp_path):
+    mask(tmp_path / 'd' / 'sub-02' / 'anat' / 'sub-02_desc-brain_mask.nii.gz')
+    scan.path.write_bytes(b'broken')
+    assert find(scan, tmp_path / 'd') == MaskChoice()

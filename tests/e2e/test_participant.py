@@ -315,14 +315,20 @@ def test_pages_without_pictures_say_so_and_draw_none(make_dataset, tmp_path, cap
     assert '--report-figures none' in capsys.readouterr().err
 
 
-def test_brain_masks_of_other_apps_are_used(make_dataset, tmp_path):
+def test_brain_masks_of_other_apps_are_used_and_those_that_cannot_be_are_told(make_dataset, make_scan, tmp_path):
     data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+    make_scan(data, subject='01', suffix='T2w', size=6.0)
     source = nib.load(data / 'sub-01/anat/sub-01_T1w.nii.gz')
     mask = np.zeros(source.shape, np.uint8)
     mask[10:25, 12:30, 12:28] = 1
     folder = tmp_path / 'smriprep' / 'sub-01' / 'anat'
     folder.mkdir(parents=True)
     nib.save(nib.Nifti1Image(mask, source.affine), folder / 'sub-01_desc-brain_mask.nii.gz')
-    assert app(data, out, 'participant', *FAST, '-d', f'smriprep={tmp_path / "smriprep"}').returncode == 0
+    done = app(data, out, 'participant', *FAST, '-d', f'smriprep={tmp_path / "smriprep"}')
+    assert done.returncode == 0
+    said = 'The brain mask smriprep/sub-01/anat/sub-01_desc-brain_mask.nii.gz is not used'
+    assert f'sub-01/anat/sub-01_T2w.nii.gz: {said}' in done.stderr
+    assert 'sub-01/anat/sub-01_T1w.nii.gz: The brain mask' not in done.stderr
+    assert said in (out / 'sub-01.html').read_text()
     written = nib.load(out / 'sub-01/anat/sub-01_desc-brain_mask.nii.gz').get_fdata()
     assert np.array_equal(written > 0, mask > 0)
