@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from bids_distclip.volume.lattice import read_mask
 from bids_distclip.volume.mask import stripped_brain
 from bids_distclip.volume.prepared import Prepared, prepare
 from bids_distclip.workflow.context import probe_writable
+from bids_distclip.workflow.engine import run_engine
 from bids_distclip.workflow.gpu import choose_cards, lease
 from bids_distclip.workflow.products import harmonization_block
 from bids_distclip.workflow.run import wants_card
-from bids_distclip.workflow.steps import engine_options, harmonizer, make_target, target_image, tissue_of
+from bids_distclip.workflow.shortage import told
+from bids_distclip.workflow.steps import make_target, target_image, tissue_of
 from bids_distclip.workflow.targets import TargetSpec, choose_target, read_acquisition, resolve_targets
 from bids_distclip.workflow.weights import check_engine, engine_weights_sha256
 
@@ -61,11 +64,16 @@ def harmonize_file(
         target_image(spec, bias_correction=settings.bias_correction, weights=settings.weights) if spec.image else None
     )
     target, synthesize = make_target(spec, image=image), spec.family != family
-    if cards:
-        with lease(cards) as card:
-            result = _engine(settings, device=f'cuda:{card.index}').harmonize(ready, target, synthesize=synthesize)
-    else:
-        result = _engine(settings, device='cpu').harmonize(ready, target, synthesize=synthesize)
+    with lease(cards) if cards else contextlib.nullcontext() as card:
+        device = f'cuda:{card.index}' if card else 'cpu'
+        try:
+            result = run_engine(settings, device=device, source=ready, target=target, synthesize=synthesize,
+                                name=source.name)
+        except Exception as error:
+            reason = told(error)
+            if reason is error:
+                raise
+            raise reason from error
     doubtful = _doubts(ready, result=result, target=target, synthesize=synthesize)
     if doubtful and settings.on_doubt == 'abstain':
         raise BadData(f'The result could not be trusted and was not written: {" ".join(doubtful)}', file=source,
@@ -103,7 +111,3 @@ def _target(settings: Settings, *, family: str | None, source: Path) -> TargetSp
         raise UsageError(f'The source is {family}, the target is {targets[0].family}.', file=source,
                          cure='give a target of the same family, or add --synthesize.')
     return found
-
-
-def _engine(settings: Settings, *, device: str) -> Any:
-    return harmonizer(settings.engine, engine_options(settings, device=device))

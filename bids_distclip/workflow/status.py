@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_distclip.dataset.atomic import write_json
-from bids_distclip.errors import DistclipError
+from bids_distclip.errors import DistclipError, TryAgain
+from bids_distclip.workflow.shortage import short_of
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,6 @@ def exit_code(statuses: Iterable[Status]) -> int:
 
 
 def _code_of(error: BaseException) -> int:
-    if isinstance(error, MemoryError):
-        return 75
+    if short_of(error):
+        return TryAgain.code
     return 74 if isinstance(error, OSError | EOFError) else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import sys
 import time
@@ -11,27 +10,27 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bids_distclip.errors import BadData, DistclipError
+from bids_distclip.errors import BadData, DistclipError, TryAgain
 from bids_distclip.harmonizers.base import CANONICAL_SCALE, Target
 from bids_distclip.quality.record import record_path
 from bids_distclip.workflow.context import Run
+from bids_distclip.workflow.engine import run_engine
 from bids_distclip.workflow.gpu import choose_cards, lease
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.pages import make_page, solid_from
 from bids_distclip.workflow.products import write_failure, write_products
+from bids_distclip.workflow.shortage import told
 from bids_distclip.workflow.status import Status, failed, write_status
 from bids_distclip.workflow.targets import TargetSpec
 
 # Planning imports this module too, so what works on images is imported where it works.
 if TYPE_CHECKING:
-    from bids_distclip.harmonizers.base import Harmonizer
     from bids_distclip.volume.prepared import Prepared
     from bids_distclip.volume.tissue import Segment
 
 log = logging.getLogger('bids_distclip')
-
 
 
 def prepare_image(run_file: str, *, job_file: str) -> str:
@@ -61,7 +60,8 @@ def prepare_target(run_file: str, *, target: str) -> str:
         target_image(spec, bias_correction=run.settings.bias_correction, weights=run.settings.weights).save(path)
     except Exception as error:  # noqa: BLE001 - told to every image that wanted this target
         _write_trace(run, name='target')
-        path.with_suffix('.failed').write_text(f'{getattr(error, "code", 1)} {error}')
+        reason = told(error)
+        path.with_suffix('.failed').write_text(f'{getattr(reason, "code", 1)} {reason}')
     return str(path)
 
 
@@ -152,35 +152,16 @@ def attempt(run: Run, *, job: Job, work: Callable[[], str]) -> str:
     try:
         return work()
     except Exception as error:
-        status = failed(error, image=job.relative, subject=job.subject, session=job.session)
+        reason = told(error)
+        status = failed(reason, image=job.relative, subject=job.subject, session=job.session)
         if not isinstance(error, DistclipError):
             _write_trace(run, name=job.name)
         write_status(run.statuses, name=job.name, status=status)
-        write_failure(run, job=job, error=error)
+        write_failure(run, job=job, error=reason)
         print(status.line(), flush=True)
         if run.settings.stop_on_first_crash:
             raise
         return ''
-
-
-@functools.lru_cache(maxsize=2)
-def harmonizer(name: str, options: str) -> Harmonizer:
-    """Return an engine, kept in this worker for the sessions that follow; ``options`` is JSON."""
-    from bids_distclip.harmonizers.registry import get_harmonizer
-
-    given: dict[str, Any] = json.loads(options)
-    if given.get('weights'):
-        given['weights'] = Path(given['weights'])
-    return get_harmonizer(name, **given)
-
-
-def engine_options(settings: Any, *, device: str) -> str:
-    """Return the options of the engine as JSON; only the learned engine has any."""
-    if settings.engine != 'distclip':
-        return '{}'
-    given = {'weights': settings.weights and str(settings.weights), 'batch_size': settings.batch_size,
-             'planes': settings.planes}
-    return json.dumps({'device': device, **{k: v for k, v in given.items() if v is not None}}, sort_keys=True)
 
 
 def _prepared(run: Run, *, path: Path, job: Job) -> Prepared:
@@ -202,8 +183,8 @@ def _harmonize(run: Run, job: Job, prepared: str, device: str) -> str:
     began = time.monotonic()
     spec = run.target(str(job.target))
     image = Prepared.load(_target_file(run, spec)) if spec.image else None
-    engine = harmonizer(run.settings.engine, engine_options(run.settings, device=device))
-    result = engine.harmonize(Prepared.load(Path(prepared)), make_target(spec, image=image), synthesize=job.synthesize)
+    result = run_engine(run.settings, device=device, source=Prepared.load(Path(prepared)), name=job.relative,
+                        target=make_target(spec, image=image), synthesize=job.synthesize)
     path = save_harmonized(result, path=run.work / 'harmonized' / f'{job.name}.npz')
     _note(run, job, seconds=time.monotonic() - began)
     return str(path)
@@ -217,7 +198,9 @@ def _target_file(run: Run, spec: TargetSpec) -> Path:
     path = run.work / 'targets' / f'{spec.sha256}.npz'
     trouble = path.with_suffix('.failed')
     if trouble.exists():
-        raise BadData(f'The target image could not be prepared: {trouble.read_text().partition(" ")[2]}')
+        code, _, reason = trouble.read_text().partition(' ')
+        kind = TryAgain if code == str(TryAgain.code) else BadData
+        raise kind(f'The target image could not be prepared: {reason}')
     return path
 
 

@@ -12,6 +12,7 @@ from bids_distclip.acquisition.protocols import Protocol, default_protocol, load
 from bids_distclip.acquisition.record import FAMILIES, Acquisition
 from bids_distclip.acquisition.target import read_target_metadata
 from bids_distclip.dataset.atomic import sha256
+from bids_distclip.dataset.content import absent
 from bids_distclip.errors import DistclipError, UsageError
 from bids_distclip.volume.image import read_volume
 
@@ -98,6 +99,10 @@ def describe_protocols() -> str:
 
 
 def _from_image(path: Path, *, metadata: Path | None) -> TargetSpec:
+    missing = absent(path.parent, str(path)) if path.is_symlink() or path.is_file() else ''
+    if missing:
+        what, _, cure = missing.partition('. ')
+        raise UsageError(f'The target image is only a link. {what}.', file=path, cure=cure[:1].lower() + cure[1:])
     if not path.is_file():
         raise UsageError('The target image is not there.', file=path, cure='check --target-image.')
     # A target that cannot be read must stop the run before it starts, not fail every image.

@@ -86,6 +86,22 @@ def test_a_target_that_cannot_be_read_stops_the_run_before_it_starts(tmp_path):
         resolve_targets(settings(target_image=broken))
 
 
+def test_a_target_that_datalad_has_not_fetched_is_refused_with_the_command_to_type(tmp_path):
+    link = tmp_path / 'sub-x_T1w.nii.gz'
+    link.symlink_to('.git/annex/objects/k')
+    with pytest.raises(UsageError) as caught:
+        resolve_targets(settings(target_image=link))
+    assert f'datalad get {link}' in str(caught.value)
+    link.unlink()
+    link.write_text('/annex/objects/MD5E-s1--0.nii.gz\n')
+    with pytest.raises(UsageError, match='datalad get'):
+        resolve_targets(settings(target_image=link))
+    link.unlink()
+    with pytest.raises(UsageError, match='is not there') as caught:
+        resolve_targets(settings(target_image=link))
+    assert 'datalad get' not in str(caught.value)
+
+
 def test_a_target_of_no_known_family_is_refused(image):
     nameless = image.rename(image.with_name('scan.nii.gz'))
     with pytest.raises(UsageError, match='family'):
