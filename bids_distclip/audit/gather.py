@@ -16,6 +16,8 @@ from bids_distclip.dataset.inheritance import by_folder, merge_sidecars, sidecar
 from bids_distclip.dataset.naming import parse_name
 from bids_distclip.errors import NoInput
 
+#: The scanner of an image of which none of vendor, model and field strength is known.
+UNKNOWN = 'unknown scanner'
 _ABOVE = ('', 'sub-*/', 'sub-*/ses-*/')
 _ANAT = ('sub-*/anat/', 'sub-*/ses-*/anat/')
 _SUFFIXES = ('T1w', 'T2w', 'PDw', 'FLAIR', 'T2starw', 'inplaneT1', 'inplaneT2', 'PD', 'T2star', 'FLASH')
@@ -89,7 +91,7 @@ def scanner_name(acquisition: Acquisition, *, raw: Mapping[str, Any]) -> str:
     serial = raw.get('DeviceSerialNumber')
     if serial:
         parts.append('#' + hashlib.sha256(str(serial).encode()).hexdigest()[:4])
-    return ' '.join(str(part) for part in parts if part) or 'unknown scanner'
+    return ' '.join(str(part) for part in parts if part) or UNKNOWN
 
 
 def _stem(relative: str) -> str:

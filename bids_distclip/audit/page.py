@@ -21,7 +21,7 @@ from bids_distclip.audit.checks import (
     gathered,
 )
 from bids_distclip.audit.clusters import TIMING, Protocol, check_protocols, find_protocols
-from bids_distclip.audit.gather import Item, gather_items
+from bids_distclip.audit.gather import UNKNOWN, Item, gather_items
 from bids_distclip.reports.page import render, save
 from bids_distclip.reports.table import cell, tsv
 
@@ -69,18 +69,24 @@ def audit_dataset(bids_dir: Path, *, out: Path) -> tuple[Path, list[str]]:
 def conclude(items: Sequence[Item], *, protocols: Sequence[Protocol], findings: Sequence[Finding]) -> list[str]:
     """Say in sentences what there is, how much is known, and what to look at first."""
     people = len({item.subject for item in items})
-    scanners = sorted({item.scanner for item in items})
+    scanners = {item.scanner for item in items} - {UNKNOWN}
+    dark = sum(item.scanner == UNKNOWN for item in items)
     share = essential_share(items)
     told = [
         f'{_count(len(items), "image")} of {_count(people, "person", "people")} on {_count(len(scanners), "scanner")}, '
-        f'with {_count(len(protocols), "protocol")}.',
+        f'with {_count(sum(map(_says, protocols)), "protocol")}.',
         f'{share:.0%} of the images tell vendor, field strength, echo time, repetition time and flip angle.',
+        *([f'Of {_count(dark, "image")} the scanner is not known.'] if dark else []),
     ]
     counts = Counter(finding.kind for finding in findings)
     if not counts:
         return [*told, 'Nothing contradicts itself, and no unit has slipped.']
     listed = ', '.join(f'{counts[kind]} × {kind}' for kind in KINDS if counts[kind])
     return [*told, f'{_count(len(findings), "finding")} to look at: {listed}.']
+
+
+def _says(protocol: Protocol) -> bool:
+    return any(getattr(protocol.settings, name) is not None for name in TIMING)
 
 
 def _protocol_row(protocol: Protocol) -> dict[str, Any]:

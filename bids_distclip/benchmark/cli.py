@@ -12,12 +12,13 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'what',
         nargs='?',
-        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty', 'tissue'),
+        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty', 'tissue', 'metadata'),
         default='pairs',
         help='contrast pairs by every engine (default); what is left of the scanners on heads that traveled; '
         'what MR-CLIP knows of acquisitions (needs --labels); '
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
-        'beside planted failures; uncertainty beside the true error; tissue told apart, before and after',
+        'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
+        'foreign, absurd and missing metadata',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -43,7 +44,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
     if args.what != 'pairs':
         others = {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust,
-                  'uncertainty': _measure_uncertainty, 'travelers': _send_travelers, 'tissue': _tell_tissue}
+                  'uncertainty': _measure_uncertainty, 'travelers': _send_travelers, 'tissue': _tell_tissue,
+                  'metadata': _spoil_metadata}
         return others[args.what](args)
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
@@ -191,6 +193,26 @@ def _tell_tissue(args: argparse.Namespace) -> int:
         write_rows(rows, args.out / 'tissue.tsv', columns=COLUMNS)
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
     (args.out / 'tissue.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def _spoil_metadata(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.metadata import COLUMNS, ask_metadata, summary
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.distclip import DistClip
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
+    engine = DistClip(
+        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
+    )
+    rows = []
+    for row in ask_metadata(engine, _cases(args)):
+        rows.append(row)
+        write_rows(rows, args.out / 'metadata.tsv', columns=COLUMNS)
+    (args.out / 'metadata.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0
 

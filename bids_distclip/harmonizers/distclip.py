@@ -115,7 +115,7 @@ class DistClip:
             **styles.words,
             'mode': 'synthesis' if synthesize else 'residual',
             'style': trust,
-            'white_matter_factor': round(factor, 4),
+            **({} if factor == 1 else {'white_matter_factor': round(factor, 4)}),
             'seconds': round(time.monotonic() - began, 2),
         }
         units = None if uncertainty is None else _back(uncertainty * target.scale, affine)

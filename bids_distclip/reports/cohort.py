@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bids_distclip.quality.record import find_records, read_record
-from bids_distclip.reports.effect import STAY, TABLE, UNKNOWN, Look, effects, gather_looks
+from bids_distclip.reports.effect import STAY, TABLE, UNKNOWN, Look, effects, gather_looks, outliers
+from bids_distclip.reports.map import map_points
 from bids_distclip.reports.methods import lookup
 from bids_distclip.reports.page import page_spec, save
 from bids_distclip.reports.people import places
@@ -89,7 +92,7 @@ def write_tables(output_dir: Path, cohort: Cohort) -> None:
     """Write the tables of a cohort, remove those of a former call that are empty now, and all of them as one JSON.
 
     ``group_images.tsv`` has one row per image: its state, why to look again, and every number (``_before`` for the
-    source's own); ``group_spread.tsv`` one per family, target and intensity class: mean, standard deviation and
+    source's own); ``group_spread.tsv`` one per family, target and tissue (or class of brightness): mean, standard deviation and
     coefficient of variation over images, and the standard deviation over the means of sites; ``group_site.tsv`` says
     what can be told and how far sites are apart. Unknown numbers are ``n/a``.
     """
@@ -104,7 +107,7 @@ def write_tables(output_dir: Path, cohort: Cohort) -> None:
         'agreement': (AGREEMENT, [agreement_row(row) for row in cohort.review.agreement]),
     }
     conclusions = [cohort.headline, *(one.whole for one in cohort.told), *cohort.review.sentences()]
-    content: dict[str, Any] = {'conclusions': conclusions, 'sites_from': cohort.source}
+    content: dict[str, Any] = {'conclusions': conclusions, 'sites_from': cohort.source, **_maps(cohort.looks)}
     for name, (names, lines) in tables.items():
         path = output_dir / f'group_{name}.tsv'
         content[name] = [{key: plain(row.get(key)) for key in names} for row in lines]
@@ -113,6 +116,21 @@ def write_tables(output_dir: Path, cohort: Cohort) -> None:
         else:
             path.unlink(missing_ok=True)
     save(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + '\n', path=output_dir / 'group.json')
+
+
+def _maps(looks: Sequence[Look]) -> dict[str, Any]:
+    """Return what maps and the list of images far from the others are drawn from."""
+    points = np.split(map_points(looks)[0], 2) if len(looks) > 2 else None
+    maps = [
+        {'subject': look.subject, 'image': look.name, 'site': look.site,
+         'intensities': {when: [round(float(x), 4) for x in part[number]]
+                         for when, part in zip(('before', 'after'), points, strict=True)} if points else None,
+         'mrclip': {name: list(place) for name, place in look.style.items()} or None}
+        for number, look in enumerate(looks)
+    ]
+    far = [{'subject': look.subject, 'image': look.name, 'distance': round(own, 4), 'median_distance': round(usual, 4)}
+           for look, own, usual in outliers(looks)]
+    return {'maps': maps, 'far_from_the_others': far}
 
 
 def read_records(output_dir: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:

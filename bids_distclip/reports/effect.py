@@ -28,11 +28,11 @@ TABLE = ('family', 'target', 'told', 'when', 'images', 'people', 'classes', 'sco
 #: What is concluded when something could be told (p < 0.05) before, and after.
 _VERDICTS = {
     'site': {
-        (True, True): 'it can still be told.',
+        (True, True): 'it can still be told from the images.',
         (True, False): 'it can no longer be told better than by chance; a small rest may remain that so many '
         'images cannot show.',
         (False, True): 'it can be told now and could not before.',
-        (False, False): 'it could not be told before either, so nothing was shown.',
+        (False, False): 'it could not be told from the images before, so no effect of harmonization can be shown.',
     },
     'kept': {
         (True, True): 'it has stayed.',

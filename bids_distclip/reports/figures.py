@@ -33,6 +33,8 @@ WINDOW = (0.0, WHITE)
 #: JPEG codes each block for itself, so that a flicker between two pictures shows no change that is not there;
 #: WebP, smaller, spreads the difference of two labels over the whole picture.
 _FLICKERED = ('source', 'harmonized', 'target')
+#: The source below a map, in pale grey: a place can be found on it, and what has not changed lets it through.
+PALE = (0.0, 4 * WHITE)
 _NORMALIZED = '1 = 99.5th percentile in the brain'
 
 
@@ -60,7 +62,7 @@ def draw_figures(
     drawn = {
         'source': _picture(shown, data=before, text=f'Source; {_NORMALIZED}'),
         'harmonized': _picture(shown, data=after, text=f'Harmonized; {_NORMALIZED}'),
-        'difference': _difference(shown, data=after - before, head=source.head),
+        'difference': _difference(shown, data=after - before, brain=source.brain),
         'mask': _masks(shown, data=before, source=source),
         'histogram': _histogram(before, after, source=source, target=target),
     }
@@ -68,7 +70,7 @@ def draw_figures(
         drawn['target'] = _target(target.image, scale=target.scale, beside=source)
     if uncertainty is not None:
         spread = np.asarray(uncertainty, dtype=np.float32) / np.float32(target.scale)
-        drawn['uncertainty'] = _uncertainty(shown, data=spread, head=source.head)
+        drawn['uncertainty'] = _uncertainty(shown, data=spread, brain=source.brain)
     if structure is not None:
         drawn['structure'] = _structure(shown, data=structure, below=before)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -98,34 +100,39 @@ def _target(image: Prepared, *, scale: float, beside: Prepared) -> Figure:
     return _picture(_frame(image, beside=beside), data=data, text=f'Target image; {_NORMALIZED}')
 
 
-def _difference(shown: Frame, *, data: np.ndarray, head: np.ndarray) -> Figure:
-    limit = shown_range(np.abs(data), mask=head)
+def _difference(shown: Frame, *, data: np.ndarray, brain: np.ndarray) -> Figure:
+    # By the brain alone: a scalp that changes more would leave the brain pale.
+    limit = shown_range(np.abs(data), mask=brain)
     mosaic = Mosaic(shown, ground='white')
     mosaic.show(data, colours='RdBu_r', limits=(-limit, limit))
-    mosaic.legend('Harmonized minus source (red: brighter now)', colours='RdBu_r', limits=(-limit, limit))
+    mosaic.legend('Harmonized minus source, normalized (red: brighter now)', colours='RdBu_r', limits=(-limit, limit))
     return mosaic.figure
 
 
-def _uncertainty(shown: Frame, *, data: np.ndarray, head: np.ndarray) -> Figure:
-    limit = shown_range(data, mask=head)
+def _uncertainty(shown: Frame, *, data: np.ndarray, brain: np.ndarray) -> Figure:
+    limit = shown_range(data, mask=brain)
     mosaic = Mosaic(shown)
     mosaic.show(data, colours='magma', limits=(0, limit))
-    mosaic.legend('Uncertainty of the harmonized image', colours='magma', limits=(0, limit))
+    mean = f', {data[brain].mean():.2g} on average in the brain' if brain.any() else ''
+    mosaic.legend(f'Uncertainty, normalized{mean}', colours='magma', limits=(0, limit))
     return mosaic.figure
 
 
 def _structure(shown: Frame, *, data: np.ndarray, below: np.ndarray) -> Figure:
-    # Not below 0.2: a finer scale would draw what every image has as loud as a fold that is gone.
-    limit = max(0.2, shown_range(np.abs(data), mask=np.abs(data) > LEAST))
+    limit = structure_range(data)
     mosaic = Mosaic(shown, ground='white')
-    # The source in pale grey, so that a place can be found; what has not changed lets it through.
-    mosaic.show(below, colours='gray_r', limits=(0, 4 * WHITE))
-    mosaic.show(data, colours=_clear_middle('PuOr'), limits=(-limit, limit))
+    mosaic.show(below, colours='gray_r', limits=PALE)
+    mosaic.show(data, colours=clear_middle('PuOr'), limits=(-limit, limit))
     mosaic.legend('Structure lost (brown), invented (purple)', colours='PuOr', limits=(-limit, limit))
     return mosaic.figure
 
 
-def _clear_middle(name: str) -> ListedColormap:
+def structure_range(data: np.ndarray) -> float:
+    """Return the range on which a map of structure is drawn: not below 0.2, where every image has something."""
+    return max(0.2, shown_range(np.abs(data), mask=np.abs(data) > LEAST))
+
+
+def clear_middle(name: str) -> ListedColormap:
     """Return a diverging colour scale that is transparent in its middle and opaque from a third of its reach on."""
     colours = colormaps[name](np.linspace(0, 1, 256))
     colours[:, 3] = np.clip(3 * np.abs(np.linspace(-1, 1, 256)), 0, 1)

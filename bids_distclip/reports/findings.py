@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bids_distclip.reports.figures import WINDOW, save_figure
+from bids_distclip.reports.figures import PALE, WINDOW, clear_middle, save_figure, structure_range
 from bids_distclip.reports.mosaic import DPI, Frame, frame
 
 if TYPE_CHECKING:
@@ -35,25 +35,29 @@ def draw_findings(
 ) -> list[dict[str, Any]]:
     """Draw one strip per finding and return the findings for the record, each with its file name as ``figure``."""
     shown = frame(source.volume.affine, brain=source.brain, head=source.head)
-    layers = (
-        ('Source', source.volume.data / np.float32(source.scale), 'gray', WINDOW),
-        ('Harmonized', np.asarray(harmonized, dtype=np.float32) / np.float32(target.scale), 'gray', WINDOW),
-        ('Lost, invented', structure, 'PuOr', (-1, 1)),
+    before, after = source.volume.data / np.float32(source.scale), np.asarray(harmonized, dtype=np.float32)
+    limit = structure_range(structure)
+    panels: tuple[tuple[str, list[tuple[np.ndarray, Any, tuple[float, float]]]], ...] = (
+        ('Source', [(before, 'gray', WINDOW)]),
+        ('Harmonized', [(after / np.float32(target.scale), 'gray', WINDOW)]),
+        (f'Lost (brown), invented (purple), to {limit:g}',
+         [(before, 'gray_r', PALE), (structure, clear_middle('PuOr'), (-limit, limit))]),
     )
     rows = []
     for number, finding in enumerate(findings, start=1):
         figure = Figure(figsize=(9, 3.3), dpi=DPI, facecolor='black', layout='constrained')
         FigureCanvasAgg(figure)
-        for axes, (label, data, colours, limits) in zip(figure.subplots(1, 3), layers, strict=True):
-            _slice(axes, data, shown=shown, voxel=finding.voxel, colours=colours, limits=limits)
-            axes.set_title(label, color='white', fontsize=15)
+        for axes, (label, layers) in zip(figure.subplots(1, 3), panels, strict=True):
+            for data, colours, limits in layers:
+                _slice(axes, data, shown=shown, voxel=finding.voxel, colours=colours, limits=limits)
+            axes.set_title(label, color='white', fontsize=15 if len(layers) == 1 else 12)
         name = save_figure(figure, path=out_dir / f'{stem}_finding{number}.webp')
         rows.append({**asdict(finding), 'figure': name})
     return rows
 
 
 def _slice(
-    axes: Any, data: np.ndarray, *, shown: Frame, voxel: Sequence[int], colours: str, limits: tuple[float, float]
+    axes: Any, data: np.ndarray, *, shown: Frame, voxel: Sequence[int], colours: Any, limits: tuple[float, float]
 ) -> None:
     """Paint the axial slice of a voxel around it, the subject's left on the left, with a ring on the place."""
     spot = np.zeros(data.shape, dtype=bool)

@@ -13,12 +13,13 @@ from bids_distclip.quality.metrics import metric_table
 from bids_distclip.reports.cohort import ABOUT, Cohort, gather_cohort, read_records, write_tables
 from bids_distclip.reports.effect import UNKNOWN, outliers
 from bids_distclip.reports.map import draw_map, draw_style
-from bids_distclip.reports.methods import lookup
+from bids_distclip.reports.methods import lookup, methods_text
 from bids_distclip.reports.page import page_spec, render, save
-from bids_distclip.reports.people import places
+from bids_distclip.reports.people import dataset_name, places
 from bids_distclip.reports.review import AGREEMENT, Review, agreement_row, gather
 from bids_distclip.reports.spread import Told
 from bids_distclip.reports.table import cell
+from bids_distclip.reports.verdict import ended
 
 
 def build_group(
@@ -42,11 +43,13 @@ def build_group(
 def write_page(output_dir: Path, cohort: Cohort) -> Path:
     """Write the page of a cohort, one self-contained HTML file, and return its path."""
     looks, columns = cohort.looks, page_spec()['group']
+    sentences, references = methods_text(record for _, record in cohort.found)
     text = render(
         'group.html',
         scripts=('group.js',),
         **_image_table(cohort, output_dir=output_dir),
-        spreads=[_beside(row, columns=columns['spread']) for row in cohort.spread],
+        spreads=[_beside({**row, 'tissue': _heading(row['tissue'])}, columns=columns['spread'])
+                 for row in cohort.spread],
         spread_columns=columns['spread'],
         effect=[_beside(row, columns=columns['effect']) for row in _paired(cohort.effect)],
         effect_columns=columns['effect'],
@@ -66,6 +69,10 @@ def write_page(output_dir: Path, cohort: Cohort) -> Path:
         words={state: word['badge'].lower() for state, word in page_spec()['verdicts'].items()},
         unread=cohort.unread,
         review=_review(cohort.review, output_dir=output_dir),
+        nearer=_nearer(cohort),
+        dataset_name=dataset_name(output_dir),
+        methods=sentences,
+        references=references,
         version=__version__,
     )
     return save(text, path=output_dir / 'group.html')
@@ -83,6 +90,16 @@ def _image_table(cohort: Cohort, *, output_dir: Path) -> dict[str, Any]:
             for row, verdict in zip(rows, cohort.verdicts, strict=True)
         ],
     }
+
+
+def _nearer(cohort: Cohort) -> str:
+    """Say of how many images MR-CLIP sees the output nearer to its target than the source."""
+    pairs = [(lookup(record, 'metrics.target_after.before'), lookup(record, 'metrics.target_after.value'))
+             for _, record in cohort.found if record.get('status') == 'harmonized']
+    known = [after > before for before, after in pairs if isinstance(before, float) and isinstance(after, float)]
+    if not known:
+        return ''
+    return f'Of {len(known)} outputs {sum(known)} look more like their target to it than the source did.'
 
 
 def _gathered(told: Sequence[Told]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -108,7 +125,7 @@ def _beside(row: Mapping[str, Any], *, columns: Mapping[str, str]) -> dict[str, 
     for key in columns:
         pair = [cell(_short(row.get(f'{key}_{when}'))) for when in ('before', 'after')]
         known = {f'{key}_before', f'{key}_after'} <= set(row) and pair != ['n/a', 'n/a']
-        cells[key] = ' → '.join(dict.fromkeys(pair)) if known else cell(_short(row.get(key)))
+        cells[key] = ' → '.join(pair) if known else cell(_short(row.get(key)))
     return cells
 
 
@@ -125,7 +142,7 @@ def _listed(
         if verdict.state in states:
             name = PurePosixPath(str(lookup(record, 'source.path'))).name
             number += 1
-            for reason in verdict.reasons if verdict.state == 'warned' else [str(record.get('reason') or '')]:
+            for reason in verdict.reasons if verdict.state == 'warned' else [ended(str(record.get('reason') or ''))]:
                 rows.setdefault(reason, []).append((name, _link(subject, place=place, output_dir=output_dir)))
     return number, sorted(rows.items(), key=lambda row: -len(row[1]))
 
@@ -142,7 +159,8 @@ def _review(review: Review, *, output_dir: Path) -> dict[str, Any]:
         subject, place = review.links[group[0].review]
         link = _link(subject, place=place, output_dir=output_dir)
         queue.append({'image': group[0].image, 'ratings': group, 'link': link})
-    rows = [{key: cell(value) for key, value in agreement_row(found).items()} for found in review.agreement]
+    rows = [{key: cell(_short(value)).replace('n/a', '–') for key, value in agreement_row(found).items()}
+            for found in review.agreement]
     return {
         'sentences': review.sentences(), 'notes': review.notes, 'queue': queue, 'agreement': rows, 'columns': AGREEMENT,
     }
@@ -150,7 +168,9 @@ def _review(review: Review, *, output_dir: Path) -> dict[str, Any]:
 
 def _heading(key: str) -> str:
     name = key.removesuffix('_before')
-    label = ABOUT.get(key) or metric_table().get(name, {}).get('label', name)
+    entry = metric_table().get(name, {})
+    label = ABOUT.get(key) or entry.get('label', name)
+    label += f' ({entry["unit"]})' if entry.get('unit') not in ('', None, 'normalized') else ''
     return f'{label}, source' if key.endswith('_before') else label
 
 

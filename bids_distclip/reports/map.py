@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Colours that the colour-blind tell apart (Okabe and Ito 2008), with marks for those who see none.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 MARKS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+#: So many sites have their names below a map.
+LISTED = 12
 
 
 def map_points(looks: Sequence[Look]) -> tuple[np.ndarray, np.ndarray]:
@@ -75,8 +77,10 @@ def _draw(
     for panel, title, part in zip(panels, ('Before', 'After'), parts, strict=True):
         for number, site in enumerate(sorted(set(sites))):
             mine = np.array([one == site for one in sites])
-            panel.scatter(*part[mine].T, color=COLOURS[number % 7], marker=MARKS[number % 7], s=64, alpha=0.8,
-                          label=site if number < 12 else '_')
+            # A second site of one colour has another mark.
+            mark = MARKS[(number + number // len(COLOURS)) % len(MARKS)]
+            panel.scatter(*part[mine].T, color=COLOURS[number % len(COLOURS)], marker=mark, s=64, alpha=0.8,
+                          label=site if number < LISTED else '_')
         for number, (family, (x, y)) in enumerate((stars or {}).items()):
             panel.scatter(x, y, color='black', marker='*', s=170, zorder=3, label='_' if number else 'target')
             panel.annotate(family, (x, y), xytext=(8, 6), textcoords='offset points', fontsize=11, parse_math=False)
@@ -87,7 +91,9 @@ def _draw(
     panels[0].set_ylabel(names[1], fontsize=13)
     handles, labels = panels[1].get_legend_handles_labels()
     columns = max(1, min(4, 84 // (6 + max(map(len, labels), default=0))))
-    legend = figure.legend(handles, labels, frameon=False, fontsize=13, loc='outside lower center', ncols=columns)
+    more = len(set(sites)) - LISTED
+    legend = figure.legend(handles, labels, frameon=False, fontsize=13, loc='outside lower center', ncols=columns,
+                           title=f'and {more} more sites' if more > 0 else None)
     for text in legend.get_texts():
         text.set_parse_math(False)
     stream = io.BytesIO()

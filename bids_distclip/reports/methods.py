@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -18,18 +18,27 @@ def _spec() -> dict[str, Any]:
 def methods_text(records: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """Return the sentences and the references for some images, in reading order, each once.
 
-    Sentences, their conditions and the references are those of ``methods.yaml``. Skipped and failed images
-    say nothing. Values are filled in as they stand: a page must escape them.
+    Sentences, their conditions and the references are those of ``methods.yaml``; one that holds of some images says of
+    how many. Skipped and failed images say nothing. Values are filled in as they stand: a page must escape them.
     """
     done = [r for r in records if r.get('status') in ('harmonized', 'synthetic')]
-    sentences, cited = [], set()
+    said: dict[str, list[Mapping[str, Any]]] = {}
+    cited = set()
     for rule in _spec()['sentences']:
         for record in done:
             if all(_holds(record, path=path, wanted=wanted) for path, wanted in rule['when'].items()):
-                sentences.append(_fill(rule['text'], record=record))
+                said.setdefault(_fill(rule['text'], record=record), []).append(record)
                 cited.update(rule.get('cite', ()))
     references = [text for key, text in _spec()['references'].items() if key in cited]
-    return list(dict.fromkeys(sentences)), sorted(references, key=str.casefold)
+    return [_of_some(text, own, done) for text, own in said.items()], sorted(references, key=str.casefold)
+
+
+def _of_some(text: str, own: Sequence[Mapping[str, Any]], done: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sentence that does not hold of all images with how many it holds of, and of which contrast families."""
+    if len(own) == len(done):
+        return text
+    families = sorted({str(lookup(record, 'source.family') or 'unknown') for record in own})
+    return f'{text.removesuffix(".")} ({len(own)} of {len(done)} images: {", ".join(families)}).'
 
 
 def lookup(record: Mapping[str, Any], path: str) -> Any:

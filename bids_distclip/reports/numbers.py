@@ -60,7 +60,9 @@ def _judge(entry: Mapping[str, Any], *, limit: Limit | None) -> str:
         return 'past the limit' if limit.broken(value) else 'within the limit'
     if entry.get('better') not in ('lower', 'higher') or not isinstance(before, (int, float)):
         return ''
-    if abs(value - before) <= 0.01 * abs(before):
+    # Of a likeness what is missing to 1 counts: 0.97 is twice as far as 0.985.
+    size = 1 - before if entry.get('unit') == 'cosine' else before
+    if abs(value - before) <= (0.1 if entry.get('unit') == 'cosine' else 0.01) * abs(size):
         return 'as in the source'
     return 'better than the source' if (value < before) == (entry['better'] == 'lower') else 'worse than the source'
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bids_distclip import __version__
+from bids_distclip.quality.guard import LEAST
 from bids_distclip.quality.ratings import SCALE, review_id
 from bids_distclip.quality.record import FOLDER, ImageRecord
 from bids_distclip.reports.methods import lookup, methods_text
@@ -56,6 +57,8 @@ def build_page(
         scale=SCALE,
         dataset=_dataset_id(output_dir),
         way=way(output_dir, name=name),
+        keys=[(pane['key'], pane['label']) for pane in page_spec()['panes']
+              if pane.get('key') and any(pane['name'] == own['name'] for image in images for own in image['panes'])],
         counts=_counts(images),
         methods=sentences,
         references=references,
@@ -94,6 +97,7 @@ def _image(record: Mapping[str, Any], *, number: int, folders: Sequence[Path]) -
         'cure': record.get('cure') or '',
         'warnings': verdict.warnings,
         'findings': _findings(record, folders=folders),
+        'quiet': _quiet(record),
         'panes': panes,
         'big': {'source', 'harmonized'} <= {pane['name'] for pane in panes},
         'histogram': inline(str(lookup(record, 'figures.histogram') or ''), folders=folders),
@@ -133,6 +137,16 @@ def _findings(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dic
             'image': inline(str(finding.get('figure') or ''), folders=folders),
         })
     return rows
+
+
+def _quiet(record: Mapping[str, Any]) -> str:
+    """Say that the guard found no place to tell of, and how much the largest changes are; nothing where it did."""
+    peaks = [lookup(record, f'metrics.structure_{kind}_peak.value') for kind in ('lost', 'invented')]
+    if record.get('findings') or not all(isinstance(peak, float) for peak in peaks):
+        return ''
+    lost, invented = peaks
+    return (f'Structure: no place changed by {LEAST:g} of 1 or more (largest: {lost:.2f} lost, {invented:.2f} '
+            'invented), so none is listed.')
 
 
 def _panes(record: Mapping[str, Any], *, folders: Sequence[Path]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,13 +19,15 @@ _OPEN, _CLOSE = '<nav class="people"', '</nav>'
 
 @dataclass(frozen=True)
 class Way:
-    """Where a page leads: the people before and after (empty at both ends), its number of so many, a group page."""
+    """Where a page leads: the people before and after (empty at both ends), its number of so many, a group page; and
+    the name of the dataset."""
 
     before: str
     after: str
     number: int
     people: int
     group: bool
+    dataset: str
 
 
 def places(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -41,7 +44,18 @@ def way(output_dir: Path, *, name: str) -> Way:
     people = sorted(folders | {name})
     place = people.index(name)
     before, after = (people[i] if 0 <= i < len(people) else '' for i in (place - 1, place + 1))
-    return Way(before, after, place + 1, len(people), (output_dir / 'group.html').is_file())
+    group = (output_dir / 'group.html').is_file()
+    return Way(before, after, place + 1, len(people), group, dataset_name(output_dir))
+
+
+def dataset_name(output_dir: Path) -> str:
+    """Return the name of the dataset that an output folder was made from; empty where that is not told."""
+    try:
+        name = json.loads((output_dir / 'dataset_description.json').read_text(encoding='utf-8')).get('Name')
+    except (OSError, ValueError, AttributeError):
+        return ''
+    # 'Harmonized anatomical images: ds000001'
+    return name.rpartition(': ')[2] if isinstance(name, str) else ''
 
 
 def connect(output_dir: Path, *, people: Collection[str] | None = None) -> list[Path]:

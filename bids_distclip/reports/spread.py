@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.parts import SETS
 
 #: Below this number of images a spread says nothing.
@@ -72,8 +73,7 @@ def members(
     """Return the images that can be compared, by family and target; ``found`` is person, site and record of each.
 
     Only images harmonized within their family count. *Before* is the source divided by its own scale, so the
-    comparison is with plain percentile normalization and not with raw scanner units. Where some images of a group have
-    medians of tissues and others of brightness alone, those of which there are fewer are left out.
+    comparison is with plain percentile normalization and not with raw scanner units.
     """
     groups: dict[tuple[str, str], list[Member]] = defaultdict(list)
     for person, site, record in found:
@@ -83,7 +83,7 @@ def members(
         family = str((record.get('source') or {}).get('family') or 'unknown')
         target = str((record.get('target') or {}).get('name') or 'unknown')
         groups[family, target].append(Member(person, site, pairs))
-    return {key: _alike(group) for key, group in sorted(groups.items())}
+    return dict(sorted(groups.items()))
 
 
 def _medians(metrics: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
@@ -96,7 +96,9 @@ def _medians(metrics: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 def _alike(group: Sequence[Member]) -> list[Member]:
-    """Return the members that are told of by the same parts of the brain, the most there are."""
+    """Return the members that are told of by the same parts of the brain, tissues or classes of brightness: of which
+    there are more.
+    """
     sets = [[member for member in group if tuple(member.parts) == names] for names in SETS]
     return max(sets, key=len)
 
@@ -105,7 +107,7 @@ def spreads(groups: Mapping[tuple[str, str], Sequence[Member]]) -> list[Spread]:
     """Return the spread of each part of the brain for each family and target with two images or more."""
     return [
         _spread(group, family=family, target=target, tissue=tissue)
-        for (family, target), group in groups.items() if len(group) >= 2 for tissue in group[0].parts
+        for (family, target), whole in groups.items() if len(group := _alike(whole)) >= 2 for tissue in group[0].parts
     ]
 
 
@@ -117,11 +119,21 @@ def conclude(groups: Mapping[tuple[str, str], Sequence[Member]]) -> list[Told]:
     that of their means, and the range beside it is that when any one person is left out; for images, any one image.
     """
     told = []
-    for (family, target), group in groups.items():
+    for (family, target), whole in groups.items():
+        group = _alike(whole)
         if len({member.site for member in group if member.site}) > 1:
-            told.append(Told(family, target, 'intensities between sites', _sites(group)))
-        told.append(Told(family, target, 'intensities over all images', _images(group)))
+            told.append(Told(family, target, 'intensities between sites', _sites(group) + _left_out(whole, group)))
+        told.append(Told(family, target, 'intensities over all images', _images(group) + _left_out(whole, group)))
     return told
+
+
+def _left_out(whole: Sequence[Member], group: Sequence[Member]) -> str:
+    """Say how many images are not compared, because they are told of by other parts of the brain."""
+    number = len(whole) - len(group)
+    if not number:
+        return ''
+    other = 'classes of brightness' if tuple(group[0].parts) == SETS[0] else 'tissue'
+    return f' {number} more {"is" if number == 1 else "are"} known by {other} alone and left out.'
 
 
 def _images(group: Sequence[Member]) -> str:
@@ -131,7 +143,8 @@ def _images(group: Sequence[Member]) -> str:
     ratio = _ratio(group, _sd)
     others = [_ratio([*group[:i], *group[i + 1:]], _sd) for i in range(number)]
     return (f'{number} images vary {_word(ratio)} after than before, by a factor of {ratio:.2f} '
-            f'({min(others):.2f} to {max(others):.2f} when any one image is left out).{_sure(others, what="image")}')
+            f'({min(others):.2f} to {max(others):.2f} when any one image is left out).{_sure(others, what="image")}'
+            f'{_parts(group, _sd)}')
 
 
 def _sites(group: Sequence[Member]) -> str:
@@ -144,7 +157,18 @@ def _sites(group: Sequence[Member]) -> str:
     ratio = _ratio(known, _between)
     others = [_ratio(part, _between) for part in rest]
     return (f'the means of {len(sites)} sites differ {_word(ratio)} after than before, by a factor of {ratio:.2f} '
-            f'({min(others):.2f} to {max(others):.2f} when any one person is left out).{_sure(others, what="person")}')
+            f'({min(others):.2f} to {max(others):.2f} when any one person is left out).{_sure(others, what="person")}'
+            f'{_parts(known, _between)}')
+
+
+def _parts(group: Sequence[Member], spread: Callable[[Sequence[Member], str, int], float]) -> str:
+    """Say the factor of each part of the brain, since one may get better at another's cost."""
+    told = []
+    for part in group[0].parts:
+        before, after = (spread(group, part, when) for when in (0, 1))
+        label = str(metric_table()[part]['label'])
+        told.append(f'{label[:1].lower()}{label[1:]} {after / before:.2f}' if before else f'{label.lower()} from none')
+    return f' By part: {", ".join(told)}.'
 
 
 def _word(ratio: float) -> str:

@@ -54,7 +54,7 @@ def _sentence(record: Mapping[str, Any], *, status: str, reasons: Sequence[str])
         '{target}': spec['targets'].get(kind, '{name}').replace('{name}', str(name)),
         '{target_family}': str(lookup(record, 'target.family') or 'target'),
         '{source_family}': str(lookup(record, 'source.family') or 'source'),
-        '{reason}': _ended(str(record.get('reason') or 'No reason was recorded.')),
+        '{reason}': ended(str(record.get('reason') or 'No reason was recorded.')),
     }
     text = spec['verdicts'].get(status, {}).get('text', f'Unknown status {status}. ' + '{reason}')
     done = _fill(text, values)
@@ -65,17 +65,39 @@ def _sentence(record: Mapping[str, Any], *, status: str, reasons: Sequence[str])
 
 
 def _glance(numbers: Sequence[Mapping[str, str]]) -> str:
-    """Return how much the brain was changed, how many limits were kept, and which numbers are worse than before."""
-    told = [f'The brain was changed by {row["value"]} on average (1 is its 99.5th percentile).'
-            for row in numbers if row['name'] == 'change' and row['value'] != 'not computed']
+    """Return how much the brain was changed, how many limits were kept, whether MR-CLIP sees the output nearer to its
+    target, and which numbers are worse than before.
+    """
+    rows = {row['name']: row for row in numbers if row['value'] != 'not computed'}
+    told = []
+    if 'change' in rows:
+        told.append(f'The brain was changed by {rows["change"]["value"]} on average (1 is its 99.5th percentile).')
     kept = [row['judgement'] == 'within the limit' for row in numbers if row['limit'] and row['judgement']]
     if kept:
-        told.append(f'{sum(kept)} of {len(kept)} measured limits are kept.')
+        which = f'All {len(kept)}' if all(kept) else f'{sum(kept)} of {len(kept)}'
+        told.append(f'{which} limits for trusting a result are kept.')
+    told += [*_likeness(rows.get('target_after')), *_taken(rows.get('output_family'))]
     worse = [f'{row["label"]} ({row["before"]} before, {row["value"]} after)'
-             for row in numbers if row['judgement'].startswith('worse')]
+             for row in numbers if row['judgement'].startswith('worse') and row['name'] != 'target_after']
     if worse:
         told.append(f'Worse than in the source: {", ".join(worse)}.')
     return ' '.join(told)
+
+
+def _likeness(row: Mapping[str, str] | None) -> list[str]:
+    """Say whether MR-CLIP sees the output nearer to the target than the source."""
+    if row is None or not row['before']:
+        return []
+    words = {'better than the source': 'nearer to the target', 'worse than the source': 'farther from the target'}
+    where = words.get(row['judgement'], 'as far from the target as before')
+    return [f'To MR-CLIP it looks {where} (likeness {row["before"]} before, {row["value"]} after).']
+
+
+def _taken(row: Mapping[str, str] | None) -> list[str]:
+    """Say that MR-CLIP takes the output for another contrast, which it does of one sound picture in four."""
+    if row is None or float(row['value']) >= 0.5:
+        return []
+    return ['Of the known acquisitions that look most like it most are of another contrast family.']
 
 
 def _warnings(record: Mapping[str, Any]) -> list[str]:
@@ -90,7 +112,8 @@ def _warnings(record: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _ended(text: str) -> str:
+def ended(text: str) -> str:
+    """Return a reason as a sentence: its first letter large, a full stop at its end."""
     return text[:1].upper() + text[1:] + ('' if text.endswith(('.', '!', '?')) else '.')
 
 

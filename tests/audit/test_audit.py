@@ -118,7 +118,9 @@ def test_completeness_is_counted_by_scanner(root, tmp_path):
     rows = {row['scanner']: row for row in table(tmp_path / 'out', 'completeness')}
     assert sorted((row['images'], row['flip_angle'], row['echo_time']) for row in rows.values()) == [
         ('1', '0', '0'), ('2', '0.5', '1')]
+    assert told[0] == '3 images of 3 people on 1 scanner, with 2 protocols.'
     assert told[1].startswith('33% of the images tell')
+    assert told[2] == 'Of 1 image the scanner is not known.'
 
 
 def test_planted_scripts_stay_text_and_tables_stay_tables(root, tmp_path):

@@ -75,6 +75,56 @@ def test_f_flickers_source_and_harmonized_in_one_place(opened):
     assert viewer.locator('.state').inner_text() == 'Source'
 
 
+@pytest.mark.parametrize('width', [380, 740, 1000, 1400, 1440])
+def test_pictures_stay_where_they_are_while_they_flicker(opened, width):
+    opened.set_viewport_size({'width': width, 'height': 900})
+    opened.locator('#image-2').focus()
+    opened.keyboard.press('3')
+    stage, places = opened.locator('#image-2 .stage'), []
+    for _ in range(3):
+        opened.keyboard.press('f')
+        places.append(stage.evaluate('one => one.getBoundingClientRect().top + scrollY'))
+    assert len(set(places)) == 1
+
+
+def test_a_mode_goes_along_to_the_next_image(opened):
+    opened.locator('#image-2').focus()
+    opened.keyboard.press('f')
+    opened.keyboard.press('k')
+    opened.keyboard.press('j')
+    assert opened.locator('#image-2 .viewer').get_attribute('data-mode') == 'flicker'
+    assert opened.locator('#image-2 .stage').bounding_box()['y'] < 150
+
+
+def test_a_key_is_meant_for_the_image_whose_pictures_are_in_sight(browser, derivative, tmp_path):
+    records = [read_record(path) for path in find_records(derivative, subject='01')]
+    done = next(record for record in records if record.status == 'harmonized')
+    page = browser.new_page(viewport={'width': 1400, 'height': 900}, reduced_motion='reduce')
+    page.goto(build_page(derivative, '01', [done, done], out=tmp_path / 'two.html').as_uri())
+    # The end of the first image fills the upper part of the window, the pictures of the second one the rest.
+    top = page.locator('#image-2').evaluate('one => one.getBoundingClientRect().top + scrollY')
+    page.evaluate(f'scrollTo(0, {top - 400})')
+    page.keyboard.press('4')
+    assert page.locator('#image-2 [data-rate]:checked').get_attribute('value') == '4'
+    assert page.locator('.heard').is_visible()
+    assert page.locator('.heard').inner_text().endswith(': 4, good')
+    # At the head of the page no picture is in sight.
+    page.set_viewport_size({'width': 1400, 'height': 200})
+    page.evaluate('scrollTo(0, 0)')
+    page.evaluate('document.activeElement.blur()')
+    page.keyboard.press('1')
+    assert page.locator('.heard').inner_text() == 'No image is in view, so nothing was rated.'
+    page.close()
+
+
+def test_keys_after_the_raters_name_are_keys_again(opened):
+    for key in ('Enter', 'Escape'):
+        opened.get_by_label('Rater').fill('ann')
+        opened.keyboard.press(key)
+        opened.keyboard.press('j')
+        assert opened.get_by_label('Rater').input_value() == 'ann'
+
+
 def test_w_wipes_d_shows_the_difference_and_s_goes_back(opened):
     opened.locator('#image-2').focus()
     viewer = opened.locator('#image-2 .viewer')
@@ -116,9 +166,28 @@ def test_on_paper_all_pictures_are_shown(opened):
     assert opened.locator('.controls:visible').count() == 0
 
 
+WIDE = """[...document.querySelectorAll('.scroll, table')]
+  .filter((box) => box.scrollWidth > document.body.clientWidth + 1).length"""
+
+
+def test_paper_loses_nothing_at_its_right_edge(opened):
+    # A4 upright with margins of 12 mm, in CSS pixels.
+    opened.set_viewport_size({'width': 703, 'height': 1000})
+    opened.emulate_media(media='print')
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert opened.evaluate(WIDE) == 0
+    # Three pictures in a row, not one to a page.
+    tops = opened.locator('#image-2 .pane:visible').evaluate_all('all => all.map((one) => one.offsetTop)')
+    assert len(set(tops)) < len(tops) / 2
+
+
 def test_at_the_width_of_400_percent_zoom_nothing_runs_off_the_page(opened):
     opened.set_viewport_size({'width': 350, 'height': 800})
     assert opened.evaluate('document.documentElement.scrollWidth') <= 350
+    # In a low window the toolbar scrolls away instead of covering the pictures.
+    opened.set_viewport_size({'width': 320, 'height': 256})
+    assert opened.locator('#image-2 .controls').first.evaluate('one => getComputedStyle(one).position') == 'static'
+    opened.set_viewport_size({'width': 350, 'height': 800})
     # No table of the page has to be moved sideways to be read.
     wide = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth).length"
     assert opened.evaluate(wide) == 0
@@ -251,6 +320,12 @@ def test_n_and_p_walk_over_people(browser, derivative):
     page.keyboard.press('n')
     page.wait_for_url('**/sub-02.html#image-1')
     assert page.locator('#image-1').bounding_box()['y'] < 100
+    # And goes on looking as before.
+    page.keyboard.press('f')
+    page.keyboard.press('n')
+    page.wait_for_url('**/sub-03.html#image-1')
+    page.wait_for_function("document.querySelector('#image-1 .viewer').dataset.mode === 'flicker'")
+    page.wait_for_function("document.querySelector('#image-1 .stage').getBoundingClientRect().top < 150")
     page.close()
 
 
@@ -284,6 +359,14 @@ def test_the_other_pages_fit_a_narrow_window_sort_and_unfold_on_paper(other):
     assert other.locator('details:not([open])').count() == 0
     other.locator('.sortable button').first.click()
     assert other.locator('.sortable [aria-sort=ascending]').count() == 1
+
+
+def test_the_other_pages_lose_nothing_on_paper(other):
+    other.set_viewport_size({'width': 703, 'height': 1000})
+    other.emulate_media(media='print', color_scheme='dark')
+    other.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert other.evaluate(WIDE) == 0
+    assert other.evaluate("getComputedStyle(document.body).backgroundColor") == 'rgb(255, 255, 255)'
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])

@@ -52,7 +52,7 @@ def test_a_site_that_was_removed_is_told_as_removed_with_its_chance():
 
 
 def test_a_site_that_is_still_there_is_told_as_still_there():
-    assert 'site: it can still be told.' in told(dataset(6, left=0.5))[1][0]
+    assert 'site: it can still be told from the images.' in told(dataset(6, left=0.5))[1][0]
 
 
 def test_on_the_map_sites_lie_apart_before_and_contrast_families_do_not():

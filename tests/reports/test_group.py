@@ -94,7 +94,28 @@ def test_what_sites_differ_by_is_told_apart_from_what_people_differ_by():
     assert found.between == pytest.approx((0.2 / 2**0.5, 0.02 / 2**0.5))
     assert said(made(pairs), sites='ABABAB')[0] == (
         'T1w to p, intensities between sites: the means of 2 sites differ less after than before, by a factor of 0.10 '
-        '(0.10 to 0.10 when any one person is left out).')
+        '(0.10 to 0.10 when any one person is left out). By part: darkest intensity class 0.10, middle intensity class '
+        '0.10, brightest intensity class 0.10.')
+
+
+def test_parts_of_the_brain_that_get_worse_are_not_hidden_in_one_factor():
+    # Dark gets alike, bright apart.
+    records = [{'status': 'harmonized', 'source': {'family': 'T1w'}, 'target': {'name': 'p'}, 'metrics': {
+        'class_dark': {'value': 0.2, 'before': 0.2 + 0.1 * n}, 'class_middle': {'value': 0.5, 'before': 0.5},
+        'class_bright': {'value': 0.8 + 0.02 * n, 'before': 0.8 + 0.01 * n}}} for n in range(3)]
+    text = said(records)[0]
+    assert 'vary less after' in text
+    assert text.endswith(' By part: darkest intensity class 0.00, middle intensity class from none, '
+                         'brightest intensity class 2.00.')
+
+
+def test_images_known_by_brightness_alone_are_counted_where_tissues_are_compared():
+    tissue = [{'status': 'harmonized', 'source': {'family': 'T1w'}, 'target': {'name': 'p'}, 'metrics': {
+        name: {'value': 0.5 + 0.01 * n, 'before': 0.5 + 0.02 * n}
+        for name in ('white_matter', 'cortical_gray', 'cerebrospinal_fluid')}} for n in range(3)]
+    text = said([*tissue, *made([(0.2, 0.5)])])[0]
+    assert '3 images vary less' in text
+    assert text.endswith(' 1 more is known by classes of brightness alone and left out.')
 
 
 def test_two_people_at_two_sites_are_too_few_to_tell():

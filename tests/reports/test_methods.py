@@ -24,6 +24,13 @@ def test_a_sentence_that_holds_for_two_images_is_said_once():
     assert any('2512.07674' in r for r in references)
 
 
+def test_a_sentence_that_holds_for_some_images_says_for_which():
+    other = {**DONE, 'source': {'family': 'T2w'}, 'engine': {**ENGINE, 'guidance': 'image'}}
+    sentences, _ = methods_text([DONE, {**other}, {**other, 'source': {'family': 'FLAIR'}}])
+    assert 'The target contrast was taken from a target image: p (2 of 3 images: FLAIR, T2w).' in sentences
+    assert sum('(2 of 3' in s for s in sentences) == 1
+
+
 def test_braces_in_values_stay_what_they_are():
     record = {**DONE, 'engine': {**ENGINE, 'guidance': 'image'}, 'target': {'name': '{engine.engine}'}}
     assert any('target image: {engine.engine}.' in s for s in methods_text([record])[0])

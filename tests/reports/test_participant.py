@@ -123,14 +123,35 @@ def test_more_is_better_for_some_numbers_and_worse_for_others(name, value, said)
     assert row['judgement'].startswith(said)
 
 
+@pytest.mark.parametrize(('value', 'said'), [(0.973, 'worse'), (0.984, 'better'), (0.979, 'as in')])
+def test_of_a_likeness_counts_what_is_missing_to_one(value, said):
+    (row,) = number_rows({'metrics': {'target_after': {'value': value, 'before': 0.978}}})
+    assert row['judgement'].startswith(said)
+
+
+def test_where_the_guard_found_no_place_the_page_says_so(tmp_path):
+    metrics = {'structure_lost_peak': {'value': 0.06}, 'structure_invented_peak': {'value': 0.02}}
+    record = {'status': 'harmonized', 'metrics': metrics}
+    quiet = 'no place changed by 0.1 of 1 or more (largest: 0.06 lost, 0.02 invented)'
+    assert quiet in build_page(tmp_path, '01', [record]).read_text()
+    record['findings'] = [{'kind': 'lost', 'value': 0.2, 'place': [1.0, 2.0, 3.0], 'figure': ''}]
+    assert 'no place changed' not in build_page(tmp_path, '01', [record]).read_text()
+
+
 def test_below_the_verdict_stands_how_much_was_changed_what_limits_say_and_what_is_worse(page, tmp_path):
     assert 'The brain was changed by 0.' in Tags(page).text
     record = {'status': 'harmonized', 'engine': {'engine': 'distclip'}, 'metrics': {
         'change': {'value': 0.03}, 'structure_lost': {'value': 0.01}, 'structure_invented': {'value': 0.9},
         'target_after': {'value': 0.55, 'before': 0.74}}}
     text = Tags(build_page(tmp_path, '01', [record]).read_text()).text
-    for said in ('The brain was changed by 0.0300 on average', '1 of 2 measured limits are kept.',
-                 'Worse than in the source: Looks like the target (0.740 before, 0.550 after).'):
+    for said in ('The brain was changed by 0.0300 on average', '1 of 2 limits for trusting a result are kept.',
+                 'To MR-CLIP it looks farther from the target (likeness 0.740 before, 0.550 after).'):
+        assert said in text
+    record['metrics'] |= {'output_family': {'value': 0.0}, 'background_leak': {'value': 0.2, 'before': 0.1},
+                          'structure_invented': {'value': 0.01}}
+    text = Tags(build_page(tmp_path, '01', [record]).read_text()).text
+    for said in ('All 2 limits', 'most are of another contrast family.',
+                 'Worse than in the source: Signal outside the head (0.100 before, 0.200 after).'):
         assert said in text
     record['status'] = 'abstained'
     assert 'The brain was changed by' not in build_page(tmp_path, '01', [record]).read_text()

@@ -24,12 +24,18 @@ def links(out, name: str) -> list[str]:
 
 
 def test_pages_lead_to_people_and_a_group_page_that_came_later(out):
-    assert links(out, 'sub-01') == ['1 of 1']
+    assert links(out, 'sub-01') == ['Person 1 of 1']
     (out / 'group.html').write_text('')
     assert len(connect(out)) == 3
-    assert links(out, 'sub-01') == ['group.html', 'sub-02.html', '1 of 3']
-    assert links(out, 'sub-02') == ['sub-01.html', 'group.html', 'sub-03.html', '2 of 3']
+    assert links(out, 'sub-01') == ['group.html', 'sub-02.html', 'Person 1 of 3']
+    assert links(out, 'sub-02') == ['sub-01.html', 'group.html', 'sub-03.html', 'Person 2 of 3']
     assert connect(out) == []
+
+
+def test_pages_name_their_dataset(out):
+    (out / 'dataset_description.json').write_text('{"Name": "Harmonized anatomical images: Three sites <b>"}')
+    connect(out)
+    assert links(out, 'sub-01')[-1] == 'Person 1 of 3 · Three sites &lt;b&gt;'
 
 
 def test_nothing_but_the_links_changes(out):

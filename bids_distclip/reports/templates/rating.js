@@ -57,11 +57,24 @@ function paint(article) {
   desk.querySelector('.done').textContent = `${done} of ${judged.length} rated on this page, ${ratings().filter((one) => one.rating).length} in all`;
 }
 
+// Said where it is heard by a screen reader, and for a while where the eye is, whatever part of the page is in view.
+let hushed;
+function say(text) {
+  desk.querySelector('.said').textContent = text;
+  const heard = document.querySelector('.heard');
+  heard.textContent = text;
+  heard.hidden = false;
+  clearTimeout(hushed);
+  hushed = setTimeout(() => { heard.hidden = true; }, 2500);
+}
+
 function rate(article, value) {
-  if (!article || !article.querySelector('[data-rate]')) return;
+  if (!desk) return;
+  if (!article) return say('No image is in view, so nothing was rated.');
+  if (!article.querySelector('[data-rate]')) return say(`${article.dataset.name} was not harmonized, so there is nothing to rate.`);
   const rating = read(article.dataset.review).rating === value ? null : value;
   write(article, { rating });
-  desk.querySelector('.said').textContent = rating ? `${article.dataset.name}: ${rating}, ${SCALE[rating - 1]}` : `${article.dataset.name}: rating taken back`;
+  say(rating ? `${article.dataset.name}: ${rating}, ${SCALE[rating - 1]}` : `${article.dataset.name}: rating taken back`);
 }
 
 function ratings() {

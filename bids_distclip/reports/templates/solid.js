@@ -89,7 +89,7 @@
   }
 
   function point(box, parts, { mm, vox }) {
-    const [x, y, z] = [...mm].map((value) => value.toFixed(0));
+    const [x, y, z] = [...mm].map((value) => value.toFixed(0).replace(/^-0$/, '0'));
     const told = ['source', 'harmonized', 'uncertainty'].filter((name) => parts[name]).map((name) => `${name} ${parts[name].getValue(...vox).toFixed(2)}`);
     box.querySelector('.where').textContent = `x ${x}, y ${y}, z ${z} mm: ${told.join(', ')}`;
   }

@@ -63,11 +63,56 @@ function nearest() {
   return best;
 }
 
+// How much of the window's height an element fills.
+function seen(element) {
+  const box = element.getBoundingClientRect();
+  return Math.max(0, Math.min(box.bottom, innerHeight) - Math.max(box.top, 0));
+}
+
+function widest(pairs) {
+  return pairs.reduce((best, pair) => (pair[1] > best[1] ? pair : best), [null, 0]);
+}
+
+// The image that a key is meant for: the one whose rating has the focus; the one whose pictures fill most of the window;
+// without pictures in sight the one that is being read, or none.
+function meant(target) {
+  const held = target.closest && target.closest('.rating');
+  if (held) return held.closest('article.image');
+  const views = articles.map((article) => [article, article.querySelector('.viewer')]).filter((pair) => pair[1]);
+  const looked = widest(views.map(([article, viewer]) => [article, seen(viewer)]));
+  if (looked[0] && looked[1] >= Math.min(innerHeight, looked[0].querySelector('.viewer').offsetHeight) / 6) return looked[0];
+  const focused = target.closest && target.closest('article.image');
+  if (focused && seen(focused) > 0) return focused;
+  const [read, part] = widest(articles.map((article) => [article, seen(article)]));
+  return part > innerHeight / 2 ? read : null;
+}
+
+// Modes that another image can be opened in as well; a volume takes its time.
+let mode = 'all';
+function lasting(article) {
+  const viewer = article && article.querySelector('.viewer');
+  if (viewer) mode = viewer.dataset.mode === 'solid' ? 'all' : viewer.dataset.mode;
+  return mode;
+}
+
+function open(article, wanted) {
+  const viewer = article.querySelector('.viewer');
+  if (viewer && viewer.querySelector(`[data-go="${wanted}"]`)) {
+    viewer.dataset.mode = wanted;
+    viewer.dataset.showing = 'harmonized';
+    showing(viewer);
+  }
+  // One picture fills the window better without the words above it.
+  return viewer && viewer.dataset.mode !== 'all' ? viewer : article;
+}
+
 function turn(step) {
   const focused = articles.indexOf(document.activeElement);
-  current = Math.min(articles.length - 1, Math.max(0, focused >= 0 ? focused + step : started() ? nearest() + step : 0));
+  const from = focused >= 0 ? focused : started() ? nearest() : -1;
+  current = Math.min(articles.length - 1, Math.max(0, from < 0 ? 0 : from + step));
+  const place = open(articles[current], lasting(articles[from]));
   articles[current].focus({ preventScroll: true });
-  articles[current].scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
+  place.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
 }
 
 function started() {
@@ -111,15 +156,34 @@ function writing(element) {
 function follow(name) {
   const link = document.querySelector(`a[rel="${name}"]`);
   const looking = document.activeElement.closest('article.image') || started();
+  const article = articles[nearest()];
+  try { sessionStorage.setItem('distclip-mode', looking && article ? lasting(article) : ''); } catch { /* then not */ }
   if (link) location.href = link.href + (looking ? '#image-1' : '');
 }
 
+// Whoever comes from another person's page goes on looking as there.
+try {
+  mode = sessionStorage.getItem('distclip-mode') || 'all';
+  sessionStorage.removeItem('distclip-mode');
+  if (mode !== 'all' && location.hash === '#image-1' && articles.length) {
+    const place = open(articles[0], mode);
+    // After the browser has gone to the place in the address.
+    addEventListener('load', () => requestAnimationFrame(() => place.scrollIntoView({ behavior: 'auto' })));
+  }
+} catch { /* nothing was kept */ }
+
 addEventListener('keydown', (event) => {
   const key = event.key.toLowerCase();
-  if (key === 'escape' && writing(event.target)) (event.target.closest('article.image') || document.body).focus();
-  if (event.ctrlKey || event.metaKey || event.altKey || writing(event.target)) return;
-  const index = articles.indexOf(event.target.closest ? event.target.closest('article.image') : null);
-  const article = articles.length ? articles[index >= 0 ? index : nearest()] : null;
+  if (writing(event.target)) {
+    const name = event.target.matches('[data-rater]');
+    if (key === 'escape' || (key === 'enter' && name)) {
+      event.target.blur();
+      if (!name) event.target.closest('article.image').focus({ preventScroll: true });
+    }
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const article = meant(event.target);
   const viewer = article ? article.querySelector('.viewer') : null;
   if (/^[1-4]$/.test(key)) {
     rate(article, Number(key));
