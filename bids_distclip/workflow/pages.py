@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import re
 import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from bids_distclip.dataset.atomic import locked
 from bids_distclip.dataset.description import write_ignore
-from bids_distclip.errors import UsageError
+from bids_distclip.errors import DistclipError, UsageError
 from bids_distclip.settings import Settings
+
+log = logging.getLogger('bids_distclip')
+
+#: Seconds to wait for another job that makes the page of the same person, in 3-D and of many images if it must be.
+_PATIENCE = 900
 
 
 def make_page(output_dir: Path, *, subject: str, bids_dir: Path | None = None) -> Path:
     """Make the page of one person from the records on disk and return it; with ``bids_dir`` also in 3-D.
 
     A record that cannot be read stands in the page as an image that failed.
+
+    Raises
+    ------
+    bids_distclip.errors.TryAgain
+        If another process makes this page and does not come to an end.
     """
     from bids_distclip.quality.record import find_records, read_record
     from bids_distclip.reports.participant import build_page
 
-    records = []
-    for path in find_records(output_dir, subject=subject):
-        try:
-            records.append(read_record(path).to_dict())
-        except (OSError, ValueError) as error:
-            records.append({
-                'status': 'failed', 'source': {'path': path.name}, 'reason': f'Its record cannot be read: {error}.',
-                'cure': 'run the participant level for this person again.',
-            })
-    return build_page(output_dir, subject, records, bids_dir=bids_dir)
+    # Read within the lock: of two jobs with sessions of one person, whichever makes the page last knows both.
+    with _page_lock(output_dir, subject):
+        records = []
+        for path in find_records(output_dir, subject=subject):
+            try:
+                records.append(read_record(path).to_dict())
+            except (OSError, ValueError) as error:
+                records.append({
+                    'status': 'failed', 'source': {'path': path.name}, 'reason': f'Its record cannot be read: {error}.',
+                    'cure': 'run the participant level for this person again.',
+                })
+        return build_page(output_dir, subject, records, bids_dir=bids_dir)
 
 
 def make_pages(output_dir: Path, *, people: Sequence[str], workers: int, bids_dir: Path | None = None) -> int:
@@ -54,10 +70,26 @@ def make_pages(output_dir: Path, *, people: Sequence[str], workers: int, bids_di
 
 
 def connect_pages(output_dir: Path, *, people: Collection[str] | None = None) -> None:
-    """Make the pages of some people, or of all, lead to those that are there by now."""
+    """Make the pages of some people, or of all, lead to those that are there by now.
+
+    A page that another process holds for long is left as it is, and told.
+    """
     from bids_distclip.reports.people import connect
 
-    connect(output_dir, people=people)
+    if people is None:
+        people = [path.stem.removeprefix('sub-') for path in output_dir.glob('sub-*.html')]
+    for subject in sorted(people):
+        try:
+            with _page_lock(output_dir, subject):
+                connect(output_dir, people=[subject])
+        except DistclipError as error:
+            log.warning('The links on the page of sub-%s were left as they are: %s', subject, error)
+
+
+def _page_lock(output_dir: Path, subject: str) -> AbstractContextManager[None]:
+    """Return the lock of the page of one person, which whoever reads and then writes it holds."""
+    label = re.sub('[^A-Za-z0-9+]', '', subject.removeprefix('sub-')) or 'unknown'
+    return locked(output_dir, name=f'page_sub-{label}', timeout=_PATIENCE)
 
 
 def solid_from(settings: Settings) -> Path | None:
