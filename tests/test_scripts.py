@@ -186,6 +186,13 @@ def test_a_release_that_cannot_be_finished_sends_nothing(checkout, changed, said
     assert not any(word in call for call in calls for word in ('push', 'login', 'twine'))
 
 
+def test_a_dry_run_of_a_release_needs_no_credentials_and_calls_nothing(checkout):
+    done, calls = checkout('release', '--dry-run', CIRCLE_TAG=f'v{__version__}')
+    assert done.returncode == 0, done.stderr
+    assert f'bids_distclip-{__version__}.tar.gz' in done.stdout
+    assert not calls
+
+
 def test_packages_are_not_uploaded_where_the_image_could_not_be_pushed(checkout):
     done, calls = checkout('release', **RELEASE, DOCKER_FAILS='push')
     assert done.returncode != 0
