@@ -15,12 +15,13 @@ from bids_distclip.networks.weights import weights_sha256
 
 @pytest.fixture(scope='module')
 def travelled(tmp_path_factory):
-    """One phantom on two scanners, T1w, harmonized to the default protocol."""
+    """One phantom on two scanners, T1w, harmonized to the default protocol, with all maps."""
     folder = tmp_path_factory.mktemp('travelled')
     words = ['simulate', str(folder / 'raw'), '--heads', '1', '--scanners', '2', '--suffixes', 'T1w', '--spacing', '2']
     assert toolbox(words) == 0
     out = folder / 'out'
-    call = [folder / 'raw', out, 'participant', '--device', 'cpu', '--nprocs', '1', '-w', folder / 'work']
+    call = [folder / 'raw', out, 'participant', '--device', 'cpu', '--nprocs', '1', '-w', folder / 'work',
+            '--output-level', 'full']
     assert main([str(word) for word in call]) == 0
     return folder
 
@@ -53,3 +54,11 @@ def test_the_report_shows_both_sessions(travelled):
     page = (travelled / 'out/sub-01.html').read_text()
     assert 'siteA' in page
     assert 'siteB' in page
+
+
+def test_all_maps_are_there_and_validate(travelled, complaints):
+    names = {path.name for path in (travelled / 'out/sub-01/ses-siteA/anat').iterdir()}
+    stem = 'sub-01_ses-siteA_desc'
+    assert {f'{stem}-harmonized_T1w.nii.gz', f'{stem}-brain_mask.nii.gz', f'{stem}-harmonized_uncertainty.nii.gz',
+            f'{stem}-tissue_dseg.nii.gz', f'{stem}-tissue_dseg.tsv'} <= names
+    assert complaints(travelled / 'out') == []

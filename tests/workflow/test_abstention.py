@@ -11,6 +11,8 @@ import pytest
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.dataset.atomic import sha256
 from bids_distclip.dataset.inputs import find_scans
+from bids_distclip.dataset.outputs import write_dataset_files
+from bids_distclip.dataset.validate import check_dataset, find_validator
 from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.quality import trust
 from bids_distclip.quality.record import read_record, record_path
@@ -29,7 +31,7 @@ ALWAYS = Limit('change', ('residual',), 'Nothing is too much', 'made up', most=1
 
 
 @pytest.fixture
-def made(make_dataset, tmp_path, monkeypatch):
+def made(make_dataset, make_head, tmp_path, monkeypatch):
     """Write the products of one image with a limit in force, and return run, job and record; may be called again."""
     data = make_dataset(1, suffixes=('T1w',))
 
@@ -42,7 +44,7 @@ def made(make_dataset, tmp_path, monkeypatch):
             return None, job, None
         run = Run('r', settings, tmp_path / 'work', targets, ())
         source = prepare(read_volume(job.source), acquisition=Acquisition.from_dict(job.acquisition), family='T1w',
-                         bias_correction='none')
+                         bias_correction='none', brain=make_head('T1w', seed=1)[1])
         result = Harmonized((source.volume.data * 2).astype(np.float32), None, {'engine': 'distclip'})
         target = Target('protocol', str(job.target), 'T1w')
         return run, job, write_products(run, job=job, source=source, result=result, target=target)
@@ -54,7 +56,7 @@ def files(out) -> set[str]:
     return {path.name for path in (out / 'sub-01' / 'anat').iterdir()}
 
 
-def test_the_source_is_passed_through_with_its_values_and_the_reason_in_its_sidecar(made):
+def test_the_source_is_passed_through_with_its_values_and_the_reason_in_its_sidecar_and_validates(made):
     run, job, record = made(NEVER)
     path = run.output_dir / job.untouched_output
     assert path.name == 'sub-01_desc-untouched_T1w.nii.gz'
@@ -67,6 +69,11 @@ def test_the_source_is_passed_through_with_its_values_and_the_reason_in_its_side
     assert not any('desc-harmonized' in name for name in files(run.output_dir))
     assert record.status == 'abstained'
     assert record.output == job.untouched_output
+    if find_validator():
+        write_dataset_files(run.output_dir, bids_dir=run.settings.bids_dir)
+        found = check_dataset(run.output_dir)
+        assert found.ran
+        assert [issue.line() for issue in (*found.errors, *found.elsewhere)] == []
 
 
 def test_the_page_and_the_table_say_that_and_why(made):
