@@ -92,9 +92,9 @@ def write_tables(output_dir: Path, cohort: Cohort) -> None:
     """Write the tables of a cohort, remove those of a former call that are empty now, and all of them as one JSON.
 
     ``group_images.tsv`` has one row per image: its state, why to look again, and every number (``_before`` for the
-    source's own); ``group_spread.tsv`` one per family, target and tissue (or class of brightness): mean, standard deviation and
-    coefficient of variation over images, and the standard deviation over the means of sites; ``group_site.tsv`` says
-    what can be told and how far sites are apart. Unknown numbers are ``n/a``.
+    source's own); ``group_spread.tsv`` one per family, target and tissue (or class of brightness): mean, standard
+    deviation and coefficient of variation over images, and the standard deviation over the means of sites;
+    ``group_site.tsv`` says what can be told and how far sites are apart. Unknown numbers are ``n/a``.
     """
     rows = [{cell(key): cell(value) for key, value in row.items()} for row in cohort.rows()]
     columns = list(dict.fromkeys([*ABOUT, *(key for row in rows for key in row)]))

@@ -125,7 +125,8 @@ def _beside(row: Mapping[str, Any], *, columns: Mapping[str, str]) -> dict[str, 
     for key in columns:
         pair = [cell(_short(row.get(f'{key}_{when}'))) for when in ('before', 'after')]
         known = {f'{key}_before', f'{key}_after'} <= set(row) and pair != ['n/a', 'n/a']
-        cells[key] = ' → '.join(pair) if known else cell(_short(row.get(key)))
+        measured = isinstance(row.get(f'{key}_before'), float)
+        cells[key] = ' → '.join(pair if measured else dict.fromkeys(pair)) if known else cell(_short(row.get(key)))
     return cells
 
 

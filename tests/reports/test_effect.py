@@ -179,3 +179,10 @@ def test_the_page_shows_the_map_and_writes_every_number_as_tsv_and_json(tmp_path
     assert content['site'][0]['between_sites'] == pytest.approx(float(rows[0]['between_sites']), rel=1e-3)
     assert content['sites_from'] == 'the column site of participants.tsv'
     assert len(content['images']) == 12
+    # What both maps are drawn from; what is the same before and after stands once, a number that stayed twice.
+    assert len(content['maps']) == 12
+    assert all(len(one['intensities'][when]) == 2 for one in content['maps'] for when in ('before', 'after'))
+    assert all(one['distance'] > one['median_distance'] for one in content['far_from_the_others'])
+    assert '>T1w</td>' in html
+    assert 'T1w → T1w' not in html
+    assert ' → ' in html
