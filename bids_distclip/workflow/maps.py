@@ -67,7 +67,7 @@ def write_spread(run: Run, *, job: Job, source: Prepared, uncertainty: np.ndarra
     path.parent.mkdir(parents=True, exist_ok=True)
     write_volume(as_float(source.volume.with_data(uncertainty)), path)
     write_json(beside(path), {
-        'Description': 'Spread of the harmonized image over the planes it was computed in, in its units.',
+        'Description': 'Uncertainty of the harmonized image as its engine knows it, in the units of that image.',
         'SpatialReference': 'orig', 'Sources': [bids_uri(job.relative)],
     })
 
