@@ -37,7 +37,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--bias-correction', choices=('n4', 'none'), help='N4 before harmonization (default) or none')
     group.add_argument('--on-doubt', '--on_doubt', choices=('abstain', 'warn'),
                        help='what to do where the result cannot be trusted: abstain (default) passes the source '
-                       'through and says why; warn writes the result and says why it is doubtful')
+                       'through and says why (distclip harmonize writes nothing and ends with 65); warn writes the '
+                       'result and says why it is doubtful')
     group.add_argument('--random-seed', metavar='N', type=int, help='seed of everything random (default 0)')
     group.add_argument('--device', metavar='DEVICE', type=device,
                        help='auto (default: says which one it took), cpu, cuda, cuda:N; cuda fails without a card')
