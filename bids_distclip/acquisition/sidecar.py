@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ TEXTS: dict[str, tuple[str, ...]] = {
     'contrast_agent': ('ContrastBolusIngredient',),
 }
 LISTS = {'scanning_sequence': 'ScanningSequence', 'sequence_variant': 'SequenceVariant'}
+#: A number as spreadsheets of many countries write it.
+_COMMA = re.compile(r'\d+,\d+')
 #: Texts that say nothing; a contrast agent of NONE does.
 _EMPTY = ('', 'n/a', 'unknown', 'anonymized', 'anonymous')
 
@@ -143,6 +146,9 @@ def _number(value: Any, key: str, notes: list[str]) -> float | None:
         value = value[0]
     if value is None:
         return None
+    if isinstance(value, str) and _COMMA.fullmatch(value.strip()):
+        notes.append(f'{key} is {value.strip()!r}: the comma is read as a decimal point.')
+        value = value.replace(',', '.')
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -182,4 +188,5 @@ def _repair(values: dict[str, Any], notes: list[str]) -> None:
         elif echo > repetition:
             notes.append('EchoTime is longer than RepetitionTime.')
     if values.get('flip_angle', 0) > 360:
-        notes.append('FlipAngle is above 360 degrees.')
+        del values['flip_angle']
+        notes.append('FlipAngle is above 360 degrees and was ignored.')

@@ -16,6 +16,8 @@ from bids_distclip.acquisition.sidecar import from_sidecar, normalize_vendor, to
         ({'RepetitionTime': 2300}, 'repetition_time', 2.3),
         ({'EchoTime': 3.2, 'RepetitionTime': 7.1}, 'repetition_time', 0.0071),
         ({'MagneticFieldStrength': 15000}, 'field_strength', 1.5),
+        ({'EchoTime': '0,0035'}, 'echo_time', 0.0035),
+        ({'RepetitionTime': ' 2300,5 '}, 'repetition_time', 2.3005),
     ],
 )
 def test_values_in_other_units_are_repaired_and_noted(raw, field, value):
@@ -64,7 +66,7 @@ def test_vendors_have_one_spelling_and_strangers_keep_theirs(spelling, vendor):
     ('key', 'value'),
     [('EchoTime', 'short'), ('EchoTime', -1), ('EchoTime', True), ('EchoTime', float('nan')), ('EchoTime', {}),
      ('Manufacturer', 7), ('ScanningSequence', [1]), ('ScanningSequence', 5), ('MRAcquisitionType', '4D'),
-     ('FlipAngle', 0)],
+     ('FlipAngle', 0), ('FlipAngle', 720), ('EchoTime', '1,2,3')],
 )
 def test_values_that_cannot_be_right_are_left_out_with_a_note(key, value):
     acquisition = from_sidecar({key: value})
