@@ -10,6 +10,9 @@ from bids_distclip.quality.trust import MEASURED, Limit, limits
 from bids_distclip.reports.methods import lookup
 from bids_distclip.reports.table import printed
 
+#: A number that changes by less than this share is as in the source.
+SAME = 0.05
+
 
 def number_rows(record: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return one row per number of a record: name, label, values, unit, judgement, limit, what is good, meaning.
@@ -61,8 +64,8 @@ def _judge(entry: Mapping[str, Any], *, limit: Limit | None) -> str:
     if entry.get('better') not in ('lower', 'higher') or not isinstance(before, (int, float)):
         return ''
     # Of a likeness what is missing to 1 counts: 0.97 is twice as far as 0.985.
-    size = 1 - before if entry.get('unit') == 'cosine' else before
-    if abs(value - before) <= (0.1 if entry.get('unit') == 'cosine' else 0.01) * abs(size):
+    size, part = (1 - before, 0.1) if entry.get('unit') == 'cosine' else (before, SAME)
+    if abs(value - before) <= part * abs(size):
         return 'as in the source'
     return 'better than the source' if (value < before) == (entry['better'] == 'lower') else 'worse than the source'
 
