@@ -129,13 +129,10 @@ def _compare_with_real(args: argparse.Namespace) -> int:
 def _measure_trust(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.trust import COLUMNS, measure, separation, write_rows
     from bids_distclip.errors import UsageError
-    from bids_distclip.harmonizers.distclip import DistClip
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
-    engine = DistClip(
-        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
-    )
+    engine = _distclip(args)
     rows = []
     for row in measure(engine, _cases(args)):
         rows.append(row)
@@ -175,7 +172,6 @@ def _tell_tissue(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.tissue import COLUMNS, label_heads, label_results, summary
     from bids_distclip.benchmark.trust import write_rows
     from bids_distclip.errors import NoInput, UsageError
-    from bids_distclip.harmonizers.distclip import DistClip
     from bids_distclip.harmonizers.tissue import make_segment
 
     if not args.labels and not args.brains:
@@ -183,9 +179,7 @@ def _tell_tissue(args: argparse.Namespace) -> int:
     segment = make_segment(args.weights)
     if segment is None:
         raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
-    engine = DistClip(
-        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
-    )
+    engine = _distclip(args)
     rows = []
     whole = label_heads(segment, _held_out(args), draws=args.draws) if args.labels else ()
     for row in itertools.chain(whole, label_results(segment, engine, _cases(args))):
@@ -201,13 +195,10 @@ def _spoil_metadata(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.metadata import COLUMNS, ask_metadata, summary
     from bids_distclip.benchmark.trust import write_rows
     from bids_distclip.errors import UsageError
-    from bids_distclip.harmonizers.distclip import DistClip
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
-    engine = DistClip(
-        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
-    )
+    engine = _distclip(args)
     rows = []
     for row in ask_metadata(engine, _cases(args)):
         rows.append(row)
@@ -251,16 +242,21 @@ def _held_out(args: argparse.Namespace):
     return [a for a in held_out_heads(args.labels) if a.whole_head][: args.heads]
 
 
+def _distclip(args: argparse.Namespace):
+    from bids_distclip.harmonizers.distclip import DistClip
+
+    return DistClip(
+        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
+    )
+
+
 def _engines(args: argparse.Namespace) -> dict:
     from bids_distclip.harmonizers.registry import get_harmonizer
 
     engines: dict = {}
     for name in (n.strip() for n in args.engines.split(',')):
         if name == 'distclip':
-            engine = get_harmonizer(
-                name, weights=args.weights, device=args.device, precision=args.precision, planes=args.planes,
-                uncertainty=False,
-            )
+            engine = _distclip(args)
             engines |= {'distclip, image': (engine, 'image'), 'distclip, metadata': (engine, 'metadata')}
         else:
             engines[name] = (get_harmonizer(name), 'image')
