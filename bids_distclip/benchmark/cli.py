@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,11 +134,7 @@ def _measure_trust(args: argparse.Namespace) -> int:
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
-    engine = _distclip(args)
-    rows = []
-    for row in measure(engine, _cases(args)):
-        rows.append(row)
-        write_rows(rows, args.out / 'trust.tsv', columns=COLUMNS)
+    rows = _kept(measure(_distclip(args), _cases(args)), args.out / 'trust.tsv', columns=COLUMNS)
     found = separation([row for row in rows if row['data'] == 'simulated'])
     if found:
         write_rows(found, args.out / 'trust_roc.tsv', columns=list(found[0]))
@@ -193,19 +191,25 @@ def _tell_tissue(args: argparse.Namespace) -> int:
 
 def _spoil_metadata(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.metadata import COLUMNS, ask_metadata, summary
-    from bids_distclip.benchmark.trust import write_rows
     from bids_distclip.errors import UsageError
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
-    engine = _distclip(args)
-    rows = []
-    for row in ask_metadata(engine, _cases(args)):
-        rows.append(row)
-        write_rows(rows, args.out / 'metadata.tsv', columns=COLUMNS)
+    rows = _kept(ask_metadata(_distclip(args), _cases(args)), args.out / 'metadata.tsv', columns=COLUMNS)
     (args.out / 'metadata.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0
+
+
+def _kept(found: Iterable[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the rows; the table is written anew after each, so that a run cut short leaves what it found."""
+    from bids_distclip.benchmark.trust import write_rows
+
+    rows: list[Mapping[str, Any]] = []
+    for row in found:
+        rows.append(row)
+        write_rows(rows, path, columns=columns)
+    return rows
 
 
 def _cases(args: argparse.Namespace):

@@ -13,14 +13,9 @@ SCRIPT = Path(__file__).parents[2] / 'bids_app_spec' / 'slurm_array.sh'
 
 
 @pytest.fixture
-def task(tmp_path):
+def task(tmp_path, stand_in):
     """Return a function that runs the first task with variables of Slurm, and returns the app's words."""
-    (tmp_path / 'bin').mkdir()
-    stand_in = tmp_path / 'bin' / 'bids_distclip'
-    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    stand_in.chmod(0o755)
     (tmp_path / 'people.txt').write_text('01\n')
-    (tmp_path / 'data').mkdir()
 
     def run(*words: str, **given: str) -> list[str]:
         environment = {'PATH': f'{tmp_path}/bin:/usr/bin:/bin', 'SLURM_ARRAY_TASK_ID': '1', **given}

@@ -120,14 +120,9 @@ def test_babs_gives_only_options_that_exist():
 
 
 @pytest.fixture
-def slurm_task(tmp_path):
+def slurm_task(tmp_path, stand_in):
     """Return a function that runs one task of the array with a stand-in for the app that prints its words."""
-    (tmp_path / 'bin').mkdir()
-    stand_in = tmp_path / 'bin' / 'bids_distclip'
-    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    stand_in.chmod(0o755)
     (tmp_path / 'people.txt').write_text('01\n02\n03 04\n')
-    (tmp_path / 'data').mkdir()
 
     def run(task: str | None, *words: str) -> subprocess.CompletedProcess:
         environment = {'PATH': f'{tmp_path}/bin:/usr/bin:/bin', 'SLURM_CPUS_PER_TASK': '3'}
