@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_distclip.harmonizers.anchor import white_matter_factor
 from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.harmonizers.styles import Styles, find_styles, seen_in
+from bids_distclip.harmonizers.tone import tone
 from bids_distclip.quality.metrics import noise_level
 from bids_distclip.volume.planes import axes_to_run, fuse
 from bids_distclip.volume.prepared import Prepared
@@ -97,10 +97,9 @@ class DistClip:
         out[box] = np.clip(out[box] + fused * head[box], 0, None)
         doubt = self._doubt(trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize)
         parts = _terms(image, brain, head, planes=(spread, box), style=doubt)
-        factor = 1.0
-        if not synthesize:
-            factor = white_matter_factor(trained.photometer, source, styles, from_ras(out, affine))
-            out *= np.float32(factor)
+        held = None if synthesize else tone(trained.photometer, source, styles, from_ras(out, affine))
+        if held is not None:
+            out = held.applied(out)
         known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
         uncertainty = _combined(parts, known) * head if len(parts) > 1 else None
         trust = describe_styles(
@@ -115,7 +114,7 @@ class DistClip:
             **styles.words,
             'mode': 'synthesis' if synthesize else 'residual',
             'style': trust,
-            **({} if factor == 1 else {'white_matter_factor': round(factor, 4)}),
+            **({} if held is None else {'tissue_held': held.told()}),
             'seconds': round(time.monotonic() - began, 2),
         }
         units = None if uncertainty is None else _back(uncertainty * target.scale, affine)

@@ -31,9 +31,8 @@ SIDE = 128
 #: picture to the family's middle and cost T2w 1.6 dB on three held-out heads. A third of 0.3 gains nothing over it.
 WIDTH = 0.3
 
-#: Temperature of the cosine between styles: leaving one acquisition out, the brightness of its tissues follows best
-#: from the others' at 0.003 to 0.01, in all families.
-NEARNESS = 0.005
+#: Weight of the squares when brightness is regressed on styles; from 0.01 to 1 hardly anything changes.
+RIDGE = 0.1
 
 _BINS, _TOP, _TOP_SPREAD, _EVEN = 27, 1.3, 0.39, 0.06
 #: Numbers that describe a slice: three histograms and a constant.
@@ -65,14 +64,19 @@ class Photometer:
         weight = torch.softmax(-0.5 * unlikely, 0)
         return F.normalize((weight[:, None] * self.theta[index]).sum(0, keepdim=True), dim=-1)
 
-
     def expected(self, style: Tensor, *, family: str) -> Tensor:
-        """Return the brightness ``(T,)`` that a style ``(1, 512)`` of this family shows: the mean of the known
-        acquisitions', weighted by how near their styles are.
+        """Return the brightness ``(T,)`` that a style ``(1, 512)`` of this family shows.
+
+        Ridge regression on the known acquisitions, held within what these show. On 1500 acquisitions drawn anew it is
+        off by 0.044 in gray matter of T1w (their mean weighted by nearness: 0.050), where styles vary by 0.14.
         """
         index = self.families.index(family)
-        weight = torch.softmax(self.theta[index] @ style[0].to(self.theta) / NEARNESS, 0)
-        return (weight[:, None] * self.brightness[index]).sum(0)
+        known, shown = self.theta[index], self.brightness[index]
+        middle, mean = known.mean(0), shown.mean(0)
+        rows = known - middle
+        weight = torch.linalg.solve(rows @ rows.T + RIDGE * torch.eye(len(rows)), shown - mean)
+        found = mean + (style[0].to(known) - middle) @ rows.T @ weight
+        return torch.minimum(torch.maximum(found, shown.amin(0)), shown.amax(0))
 
 
 def describe_slices(slices: Tensor, inside: Tensor) -> Tensor:

@@ -1,0 +1,131 @@
+"""Tissue held to what two styles let expect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.harmonizers.styles import Styles
+from bids_distclip.harmonizers.tone import HELD, LIMITS, MIXED, SLOPES, Tone, tone
+from bids_distclip.networks.photometer import FEATURES, TISSUES, Photometer
+from bids_distclip.quality.tissue import channel
+from bids_distclip.volume.image import Volume
+from bids_distclip.volume.prepared import Prepared
+
+#: Brightness of white matter, gray matter and fluid that the two acquisitions which the photometer here knows show.
+BEFORE, AFTER = (0.9, 0.6, 0.3), (0.8, 0.6, 0.2)
+SHARE = HELD['T1w']
+
+
+@pytest.fixture
+def meter():
+    brightness = torch.full((1, 2, len(TISSUES)), 0.5)
+    brightness[0, :, :3] = torch.tensor([BEFORE, AFTER])
+    return Photometer(('T1w',), torch.zeros(1, FEATURES, len(TISSUES)), torch.eye(len(TISSUES))[None], brightness,
+                      torch.eye(512)[None, :2])
+
+
+def styles(source: int, target: int) -> Styles:
+    both = torch.eye(512)[[source]], torch.eye(512)[[target]]
+    return Styles(*both, seen=both[0], told=None, shown=both[1], words={})
+
+
+def shown(pure, meter) -> dict[str, float]:
+    """What voxels told to be a tissue show of what the photometer knows, ridge regression's narrowing included."""
+    found = meter.expected(torch.eye(512)[[pure]], family='T1w').numpy()
+    return {name: float(np.dot(shares, found[: len(shares)])) for name, shares in MIXED.items()}
+
+
+def image(white: float, gray: float, fluid: float) -> Prepared:
+    tissue = np.zeros((30, 20, 20), np.uint8)
+    tissue[:10], tissue[10:20], tissue[20:] = channel('WM'), channel('CGM'), channel('CSF')
+    data = np.choose(np.searchsorted([9, 19], np.arange(30)), [white, gray, fluid]).astype(np.float32)
+    data = np.broadcast_to(data[:, None, None] * 200, tissue.shape).copy()
+    brain = np.ones(data.shape, dtype=bool)
+    volume = Volume(data, np.eye(4), nib.Nifti1Image(data, np.eye(4)).header)
+    return Prepared(volume, brain, brain, 200.0, Acquisition(), 'T1w', tissue)
+
+
+def drawn(*levels: float) -> np.ndarray:
+    return image(*levels).volume.data / 200
+
+
+def test_what_is_expected_of_a_style_is_what_acquisitions_of_that_style_show(meter):
+    first, second = (meter.expected(torch.eye(512)[[i]], family='T1w')[:3].numpy() for i in (0, 1))
+    np.testing.assert_allclose(first, BEFORE, atol=0.01)
+    np.testing.assert_allclose(second, AFTER, atol=0.01)
+    middle = torch.nn.functional.normalize(torch.eye(512)[[0]] + torch.eye(512)[[1]])
+    assert float(meter.expected(middle, family='T1w')[0]) == pytest.approx((BEFORE[0] + AFTER[0]) / 2, abs=0.01)
+
+
+def test_what_is_expected_never_leaves_what_acquisitions_show(meter):
+    far = torch.nn.functional.normalize(torch.eye(512)[[1]] - 5 * torch.eye(512)[[0]])
+    assert AFTER[0] <= float(meter.expected(far, family='T1w')[0]) <= BEFORE[0]
+
+
+def test_one_style_is_left_alone(meter):
+    source = image(0.77, 0.5, 0.2)
+    assert tone(meter, source, styles(0, 0), source.volume.data / np.float32(source.scale)) is None
+
+
+def test_white_matter_that_is_as_expected_becomes_what_is_expected(meter):
+    source = image(shown(0, meter)['WM'], 0.6, 0.3)
+    for rendered in (0.7, 0.8, 0.9):
+        held = tone(meter, source, styles(0, 1), drawn(rendered, 0.6, 0.3))
+        assert held.now['WM'] == pytest.approx(shown(1, meter)['WM'], rel=1e-3)
+
+
+def test_of_what_white_matter_departs_from_its_style_a_share_is_the_persons(meter):
+    source = image(1.1 * shown(0, meter)['WM'], 0.6, 0.3)
+    held = tone(meter, source, styles(0, 1), drawn(0.8, 0.6, 0.3))
+    assert held.now['WM'] == pytest.approx(shown(1, meter)['WM'] * 1.1 ** (1 - SHARE['WM']), rel=1e-3)
+
+
+@pytest.mark.parametrize('name', ['CGM', 'CSF'])
+def test_the_other_tissues_keep_their_share_of_what_the_network_made_of_them(meter, name):
+    source = image(shown(0, meter)['WM'], 0.6, 0.3)
+    goal = shown(1, meter)
+    held = tone(meter, source, styles(0, 1), drawn(0.8, 0.55, 0.25))
+    followed = held.was[name] * held.now['WM'] / held.was['WM']
+    assert held.now[name] == pytest.approx((1 - SHARE[name]) * followed + SHARE[name] * goal[name], rel=1e-3)
+
+
+def test_the_curve_goes_through_its_points_and_rises_everywhere():
+    held = Tone({'CSF': 0.25, 'WM': 0.8, 'CGM': 0.5}, {'CSF': 0.2, 'WM': 0.9, 'CGM': 0.6})
+    levels = np.linspace(0, 2, 401, dtype=np.float32)
+    made = held.applied(levels)
+    assert made.dtype == np.float32
+    assert made[0] == 0
+    assert (np.diff(made) > 0).all()
+    for name, before in held.was.items():
+        assert float(held.applied(np.array([before]))[0]) == pytest.approx(held.now[name], rel=1e-5)
+    beyond = levels > 0.8
+    np.testing.assert_allclose(made[beyond], levels[beyond] * 0.9 / 0.8, rtol=1e-5)
+
+
+def test_white_and_gray_that_look_alike_are_not_torn_apart(meter):
+    source = image(shown(0, meter)['WM'], 0.85, 0.3)
+    held = tone(meter, source, styles(0, 1), drawn(0.8, 0.79, 0.3))
+    levels = np.linspace(0.01, 0.8, 400)
+    rise = np.diff(held.applied(levels)) / np.diff(levels)
+    factor = held.now['WM'] / held.was['WM']
+    assert rise.max() <= 2 * SLOPES[1] * factor
+    assert held.now['WM'] == pytest.approx(shown(1, meter)['WM'], rel=1e-3)
+
+
+def test_what_would_need_too_large_a_factor_gets_the_largest(meter):
+    held = tone(meter, image(*BEFORE), styles(0, 1), drawn(0.3, 0.2, 0.1))
+    assert held.now['WM'] == pytest.approx(LIMITS[1] * 0.3, rel=1e-4)
+
+
+@pytest.mark.parametrize('change', [{'tissue': None}, {'family': 'T2w'}, {'family': None},
+                                    {'tissue': np.zeros((30, 20, 20), np.uint8)}])
+def test_where_tissue_is_not_known_or_says_nothing_nothing_is_held(meter, change):
+    source = replace(image(*BEFORE), **change)
+    assert tone(meter, source, styles(0, 1), drawn(0.7, 0.5, 0.2)) is None
+    assert tone(None, image(*BEFORE), styles(0, 1), drawn(0.7, 0.5, 0.2)) is None
