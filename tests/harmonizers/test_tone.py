@@ -11,7 +11,8 @@ import torch
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.styles import Styles
-from bids_distclip.harmonizers.tone import HELD, LIMITS, MIXED, SLOPES, Tone, tone
+from bids_distclip.harmonizers.tone import LIMITS, SLOPES, Tone, held_tissues, tone
+from bids_distclip.harmonizers.tone import shown as shown_by
 from bids_distclip.networks.photometer import FEATURES, TISSUES, Photometer
 from bids_distclip.quality.tissue import channel
 from bids_distclip.volume.image import Volume
@@ -19,15 +20,17 @@ from bids_distclip.volume.prepared import Prepared
 
 #: Brightness of white matter, gray matter and fluid that the two acquisitions which the photometer here knows show.
 BEFORE, AFTER = (0.9, 0.6, 0.3), (0.8, 0.6, 0.2)
-SHARE = HELD['T1w']
+TABLE = held_tissues()['T1w']['tissues']
+SHARE = {name: row['share'] for name, row in TABLE.items()}
 
 
 @pytest.fixture
 def meter():
-    brightness = torch.full((1, 2, len(TISSUES)), 0.5)
-    brightness[0, :, :3] = torch.tensor([BEFORE, AFTER])
-    return Photometer(('T1w',), torch.zeros(1, FEATURES, len(TISSUES)), torch.eye(len(TISSUES))[None], brightness,
-                      torch.eye(512)[None, :2])
+    brightness = torch.full((2, 2, len(TISSUES)), 0.5)
+    brightness[:, :, :3] = torch.tensor([BEFORE, AFTER])
+    error = torch.eye(len(TISSUES)).repeat(2, 1, 1)
+    known = torch.eye(512)[:2].repeat(2, 1, 1)
+    return Photometer(('T1w', 'T2w'), torch.zeros(2, FEATURES, len(TISSUES)), error, brightness, known)
 
 
 def styles(source: int, target: int) -> Styles:
@@ -37,8 +40,7 @@ def styles(source: int, target: int) -> Styles:
 
 def shown(pure, meter) -> dict[str, float]:
     """What voxels told to be a tissue show of what the photometer knows, ridge regression's narrowing included."""
-    found = meter.expected(torch.eye(512)[[pure]], family='T1w').numpy()
-    return {name: float(np.dot(shares, found[: len(shares)])) for name, shares in MIXED.items()}
+    return shown_by(TABLE, meter.expected(torch.eye(512)[[pure]], family='T1w'))
 
 
 def image(white: float, gray: float, fluid: float) -> Prepared:
@@ -123,9 +125,31 @@ def test_what_would_need_too_large_a_factor_gets_the_largest(meter):
     assert held.now['WM'] == pytest.approx(LIMITS[1] * 0.3, rel=1e-4)
 
 
-@pytest.mark.parametrize('change', [{'tissue': None}, {'family': 'T2w'}, {'family': None},
+@pytest.mark.parametrize('change', [{'tissue': None}, {'family': 'bold'}, {'family': None},
                                     {'tissue': np.zeros((30, 20, 20), np.uint8)}])
 def test_where_tissue_is_not_known_or_says_nothing_nothing_is_held(meter, change):
     source = replace(image(*BEFORE), **change)
     assert tone(meter, source, styles(0, 1), drawn(0.7, 0.5, 0.2)) is None
     assert tone(None, image(*BEFORE), styles(0, 1), drawn(0.7, 0.5, 0.2)) is None
+
+
+def test_what_is_told_to_set_the_scale_but_cannot_be_that_tissue_holds_nothing(meter):
+    assert tone(meter, image(0.7, 0.85, 0.2), styles(0, 1), drawn(0.7, 0.85, 0.2)) is None
+
+
+def test_where_no_tissue_sets_the_scale_the_others_move_and_the_brightest_stays(meter):
+    source = replace(image(0.4, 0.6, 0.9), family='T2w')
+    out = drawn(0.42, 0.62, 0.9)
+    held = tone(meter, source, styles(0, 1), out)
+    assert held.now['CSF'] == pytest.approx(0.9, rel=1e-5)
+    assert held.now['WM'] > held.was['WM']
+    np.testing.assert_allclose(held.applied(out)[source.tissue == channel('CSF')], 0.9, rtol=1e-5)
+
+
+def test_every_tissue_of_the_table_can_be_told_and_holds_one_whole():
+    for row in held_tissues().values():
+        assert row['scale'] in (None, *row['tissues'])
+        for name, tissue in row['tissues'].items():
+            assert channel(name) > 0
+            assert 0 <= tissue['share'] <= 1
+            assert sum(tissue['holds']) == pytest.approx(1, abs=0.02)
