@@ -14,13 +14,13 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'what',
         nargs='?',
-        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty', 'tissue', 'metadata'),
+        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty', 'tissue', 'metadata', 'tone'),
         default='pairs',
         help='contrast pairs by every engine (default); what is left of the scanners on heads that traveled; '
         'what MR-CLIP knows of acquisitions (needs --labels); '
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
         'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
-        'foreign, absurd and missing metadata',
+        'foreign, absurd and missing metadata; brightness of tissue as the network leaves it and held',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -47,7 +47,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.what != 'pairs':
         others = {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust,
                   'uncertainty': _measure_uncertainty, 'travelers': _send_travelers, 'tissue': _tell_tissue,
-                  'metadata': _spoil_metadata}
+                  'metadata': _spoil_metadata, 'tone': _hold_tissue}
         return others[args.what](args)
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
@@ -201,6 +201,30 @@ def _spoil_metadata(args: argparse.Namespace) -> int:
     return 0
 
 
+def _hold_tissue(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.tone import COLUMNS, compare_shares, gather_pairs
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.errors import NoInput, UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
+    from bids_distclip.training.split import training_heads
+
+    segment = make_segment(args.weights)
+    if not args.labels:
+        raise UsageError('Tissue is known in simulated heads', cure='Give --labels.')
+    if segment is None:
+        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    engine, rows = _distclip(args, hold_tissue=False), []
+    heads = [a for a in training_heads(args.labels) if a.whole_head]
+    pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,PDw-PDw'
+    for family in (p.split('-')[0].strip() for p in pairs.split(',')):
+        people = args.heads * args.draws
+        rows += compare_shares(list(gather_pairs(engine, heads, family, people=people, segment=segment)), family)
+        write_rows(rows, args.out / 'tone.tsv', columns=COLUMNS)
+    for row in rows:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
 def _kept(found: Iterable[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the rows; the table is written anew after each, so that a run cut short leaves what it found."""
     from bids_distclip.benchmark.trust import write_rows
@@ -246,11 +270,16 @@ def _held_out(args: argparse.Namespace):
     return [a for a in held_out_heads(args.labels) if a.whole_head][: args.heads]
 
 
-def _distclip(args: argparse.Namespace):
+def _distclip(args: argparse.Namespace, **options: bool):
     from bids_distclip.harmonizers.distclip import DistClip
 
     return DistClip(
-        weights=args.weights, device=args.device, precision=args.precision, planes=args.planes, uncertainty=False
+        weights=args.weights,
+        device=args.device,
+        precision=args.precision,
+        planes=args.planes,
+        uncertainty=False,
+        **options,
     )
 
 

@@ -41,6 +41,8 @@ class DistClip:
     calibrate
         Give the uncertainty in intensity units where the weights come with a calibration; else planes and styles count
         as they are.
+    hold_tissue
+        Hold tissues to the brightness that both styles let expect (:mod:`bids_distclip.harmonizers.tone`).
     """
 
     name = 'distclip'
@@ -55,9 +57,11 @@ class DistClip:
         planes: int = 3,
         uncertainty: bool = True,
         calibrate: bool = True,
+        hold_tissue: bool = True,
     ) -> None:
         self.weights, self.device, self.batch_size, self.planes = weights, device, batch_size, planes
         self.precision, self.uncertainty, self.calibrate = precision, uncertainty, calibrate
+        self.hold_tissue = hold_tissue
 
     def harmonize(self, source: Prepared, target: Target, *, synthesize: bool = False) -> Harmonized:
         """Return ``source`` in the target's contrast; see :class:`bids_distclip.harmonizers.base.Harmonizer`.
@@ -97,7 +101,9 @@ class DistClip:
         out[box] = np.clip(out[box] + fused * head[box], 0, None)
         doubt = self._doubt(trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize)
         parts = _terms(image, brain, head, planes=(spread, box), style=doubt)
-        held = None if synthesize else tone(trained.photometer, source, styles, from_ras(out, affine))
+        held = None
+        if self.hold_tissue and not synthesize:
+            held = tone(trained.photometer, source, styles, from_ras(out, affine))
         if held is not None:
             out = held.applied(out)
         known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None

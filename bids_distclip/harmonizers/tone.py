@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 #: Fewer voxels of a tissue say too little; a factor beyond these would say that something else is wrong.
 LEAST, LIMITS = 500, (0.8, 1.25)
-#: What is told to set the scale shows no less and no more than this of what the source's style lets expect, or it is
-#: another tissue: told right it had 0.86 to 1.0 on simulated heads, told wrong 0.72 to 0.78.
-PLAUSIBLE = (0.82, 1.2)
 #: The curve rises nowhere less or more steeply than this, against the factor of the tissue that sets the scale: a flat
 #: T1w stretched more (real, its gray matter at 0.88 of white) shows structure beyond every sound result's.
 SLOPES = (0.75, 1.33)
@@ -86,15 +83,14 @@ def tone(meter: Photometer | None, source: Prepared, styles: Styles, out: np.nda
         return None
     after = shown(table, meter.expected(styles.target, family=family))
     was = {name: float(np.median(out[mask])) for name, mask in tissues.items()}
+    before = shown(table, meter.expected(styles.source, family=family))
+    seen = {name: float(np.median(source.volume.data[mask])) / source.scale for name, mask in tissues.items()}
     factor = 1.0
     if scale:
-        if scale not in tissues:
+        if scale not in tissues or min(was[scale], seen[scale], before[scale]) <= 0 or not _told_right(seen, before):
             return None
-        before = shown(table, meter.expected(styles.source, family=family))
-        seen = float(np.median(source.volume.data[tissues[scale]])) / source.scale / before[scale]
-        if not PLAUSIBLE[0] <= seen <= PLAUSIBLE[1] or was[scale] <= 0:
-            return None
-        factor = float(np.clip(after[scale] / was[scale] * seen ** (1 - near * table[scale]['share']), *LIMITS))
+        departs = seen[scale] / before[scale]
+        factor = float(np.clip(after[scale] / was[scale] * departs ** (1 - near * table[scale]['share']), *LIMITS))
     followed = {name: factor * value for name, value in was.items()}
     wanted = {
         name: near * table[name]['share'] * (after[name] - value) for name, value in followed.items() if name != scale
@@ -104,6 +100,12 @@ def tone(meter: Photometer | None, source: Prepared, styles: Styles, out: np.nda
         if _gentle(was, now, factor):
             return Tone(was, now)
     return Tone({scale: was[scale]}, {scale: followed[scale]}) if scale else None
+
+
+def _told_right(seen: Mapping[str, float], expected: Mapping[str, float]) -> bool:
+    """Tell whether the tissue expected to be a source's brightest is: if not, one was taken for another."""
+    brightest = max(seen, key=lambda name: expected[name])
+    return all(seen[name] <= seen[brightest] for name in seen)
 
 
 def shown(table: Mapping[str, Any], brightness: Tensor) -> dict[str, float]:

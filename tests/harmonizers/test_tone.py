@@ -133,7 +133,7 @@ def test_where_tissue_is_not_known_or_says_nothing_nothing_is_held(meter, change
     assert tone(None, image(*BEFORE), styles(0, 1), drawn(0.7, 0.5, 0.2)) is None
 
 
-def test_what_is_told_to_set_the_scale_but_cannot_be_that_tissue_holds_nothing(meter):
+def test_where_gray_matter_was_taken_for_white_nothing_is_held(meter):
     assert tone(meter, image(0.7, 0.85, 0.2), styles(0, 1), drawn(0.7, 0.85, 0.2)) is None
 
 

@@ -1,0 +1,148 @@
+"""How far the brightness of tissue is off after harmonizing, as the network leaves it and held by one share or another.
+
+What stands in ``harmonizers/tone.yaml`` comes from here: people bent from label maps are seen under several protocols
+of a family, the first of which departs from nothing, and every scan is brought to every other's by metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from bids_distclip.benchmark.cases import as_prepared
+from bids_distclip.harmonizers.base import Target
+from bids_distclip.harmonizers.distclip import DistClip
+from bids_distclip.harmonizers.styles import find_styles
+from bids_distclip.harmonizers.tissue import with_tissue
+from bids_distclip.harmonizers.tone import held_tissues
+from bids_distclip.networks.weights import load_trained
+from bids_distclip.quality.tissue import channel
+from bids_distclip.simulation.anatomy import Anatomy
+from bids_distclip.simulation.heads import Head
+from bids_distclip.simulation.protocol import draw_protocol
+from bids_distclip.simulation.volumes import simulate_volumes
+from bids_distclip.volume.intensity import brain_scale
+from bids_distclip.volume.prepared import Prepared
+from bids_distclip.volume.tissue import Segment
+
+#: Tissues asked about, and how many pure ones, the first of a photometer's, they are mixtures of.
+TOLD, PURE = ('WM', 'CGM', 'CSF'), 5
+#: Shares tried; and the weight in the fit of a mixture's sum being one.
+SHARES, SUM = (0.0, 0.25, 0.5, 0.75, 1.0), 100.0
+#: Fewer voxels of a tissue say too little.
+LEAST = 60
+
+COLUMNS = ('family', 'tissue', 'target', 'pairs', 'holds', 'source', *(f'share_{share:g}' for share in SHARES))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Medians of :data:`TOLD` in a source, in what the network made of it and in the truth, ``(3,)`` each; what its
+    style and the target's let expect of pure tissues ``(PURE,)``. ``usual``: the target departs from nothing."""
+
+    usual: bool
+    source: np.ndarray
+    made: np.ndarray
+    truth: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def gather_pairs(
+    engine: DistClip,
+    anatomies: Sequence[Anatomy],
+    family: str,
+    *,
+    people: int,
+    segment: Segment,
+    protocols: int = 5,
+    size: tuple[int, int, int] = (160, 192, 144),
+    every: int = 12,
+    seed: int = 50_000,
+) -> Iterator[Pair]:
+    """Yield what becomes of the tissues of ``people``, each seen under ``protocols``; every ``every``-th axial slice.
+
+    ``engine`` must not hold tissues itself. Scans whose tissue cannot be told are left out.
+    """
+    trained = load_trained(engine.weights, device=engine.device)
+    rng = np.random.default_rng([seed, len(family)])
+    for person in range(people):
+        drawn = [draw_protocol(rng, family=family) for _ in range(protocols)]
+        drawn[0] = drawn[0].usual()
+        ventricles = float(rng.uniform(-1.0, 5.0)) if rng.random() < 0.4 else 0.0
+        anatomy = anatomies[person % len(anatomies)]
+        head = Head(anatomy, seed=seed + person, deform_mm=2.5, lesion_kinds=('ms',), ventricles_mm=ventricles)
+        made = simulate_volumes(
+            head, drawn, size=size, seed=seed + person, strip=2.0, effect_strength=0.5, every=every
+        )
+        truths = [one.truth / brain_scale(one.truth, one.brain > 0.5) for one in made]
+        for i, (scan, protocol) in enumerate(zip(made, drawn, strict=True)):
+            source = as_prepared(
+                scan.image, scan.brain > 0.5, scan.affine, acquisition=protocol.acquisition, family=family
+            )
+            source = with_tissue(source, segment)
+            if source.tissue is None:
+                continue
+            for j, goal in enumerate(drawn):
+                if i != j:
+                    target = Target('metadata', goal.scanner, family, goal.acquisition)
+                    yield _pair(engine, trained, source, target, truths[j], usual=j == 0)
+
+
+def _pair(engine: DistClip, trained: Any, source: Prepared, target: Target, truth: np.ndarray, *, usual: bool) -> Pair:
+    styles = find_styles(trained, source, target, synthesize=False)
+    before, after = (
+        trained.photometer.expected(theta, family=target.family).numpy()[:PURE]
+        for theta in (styles.source, styles.target)
+    )
+    images = (source.volume.data / source.scale, engine.harmonize(source, target).data / target.scale, truth)
+    assert source.tissue is not None
+    return Pair(usual, *(_medians(image, source.tissue) for image in images), before, after)
+
+
+def _medians(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    masks = [tissue == channel(name) for name in TOLD]
+    return np.array([np.median(image[mask]) if mask.sum() >= LEAST else np.nan for mask in masks])
+
+
+def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
+    """Return one row of :data:`COLUMNS` per tissue and kind of target: root mean square errors of medians.
+
+    The tissue that sets the scale is held by what the source's departs from its style, as the app does, the others by
+    what the network made of them. Pairs in which another tissue is brighter than that one do not count.
+    """
+    scale = held_tissues().get(family, {}).get('scale')
+    fields = ('usual', 'source', 'made', 'truth', 'before', 'after')
+    usual, source, made, truth, before, after = (np.array([getattr(p, name) for p in pairs]) for name in fields)
+    used = np.isfinite(np.c_[source, made, truth]).all(1)
+    if scale:
+        used &= source.argmax(1) == TOLD.index(scale)
+    rows = []
+    for k, name in enumerate(TOLD):
+        holds = mixture(after[used], truth[used, k])
+        goal, told = after @ holds, before @ holds
+        for label, chosen in (('departs from nothing', used & usual), ('any', used)):
+            errors = [_off(source[:, k], truth[:, k], chosen)]
+            for share in SHARES:
+                held = (1 - share) * made[:, k] + share * goal
+                if name == scale and share:
+                    held = goal * (source[:, k] / told) ** (1 - share)
+                errors.append(_off(held, truth[:, k], chosen))
+            found = [family, name, label, int(chosen.sum()), ' '.join(f'{v:.2f}' for v in holds), *errors]
+            rows.append(dict(zip(COLUMNS, found, strict=True)))
+    return rows
+
+
+def mixture(pure: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Return the shares ``(P,)`` of pure tissues ``(N, P)`` in what is shown ``(N,)``: none negative, one in sum."""
+    count = pure.shape[1]
+    found, _ = nnls(np.r_[pure, np.full((1, count), SUM)], np.r_[shown, SUM])
+    return found
+
+
+def _off(held: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((held - truth)[chosen] ** 2))) if chosen.any() else float('nan')
