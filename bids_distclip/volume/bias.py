@@ -21,11 +21,12 @@ def n4_field(
     affine: np.ndarray,
     mask: np.ndarray,
     iterations: tuple[int, ...] = ITERATIONS,
+    size: float = WORKING_SIZE,
     threads: int = 1,
 ) -> np.ndarray:
     """Estimate the bias field of ``(X, Y, Z)`` with N4 (Tustison 2010) inside a mask.
 
-    The image is shrunk along each axis to about 4 mm, and the field evaluated on the full grid. Returns a
+    The image is shrunk along each axis to about ``size`` mm, and the field evaluated on the full grid. Returns a
     float32 field of the same shape to divide by, geometric mean 1 inside the mask; outside it the field never
     leaves the range it has inside.
     """
@@ -35,9 +36,9 @@ def n4_field(
     box = bounding_box(mask, _MARGIN)
     inside = mask[box]
     full = to_itk(np.maximum(data[box], 0).astype(np.float32), affine=affine)
-    shrink = [max(1, round(WORKING_SIZE / size)) for size in full.GetSpacing()]
+    shrink = [max(1, round(size / side)) for side in full.GetSpacing()]
     # The B-spline lattice needs a few voxels along every axis.
-    shrink = [min(factor, max(1, size // 12)) for factor, size in zip(shrink, full.GetSize(), strict=True)]
+    shrink = [min(factor, max(1, count // 12)) for factor, count in zip(shrink, full.GetSize(), strict=True)]
     region = sitk.Shrink(to_itk(inside.astype(np.uint8), affine=affine), shrink)
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetNumberOfThreads(threads)

@@ -7,6 +7,9 @@ from itertools import product
 import numpy as np
 from scipy import ndimage as ndi
 
+#: What rounding can move a place by, in voxels.
+_NOTHING = 1e-6
+
 
 def resampled(
     data: np.ndarray, *, affine: np.ndarray, size: float, margin: float = 0.0
@@ -49,17 +52,14 @@ def onto(
     )
 
 
-def ball(radius: float, *, size: float) -> np.ndarray:
-    """Return a boolean ball of a radius in mm on cubic voxels of a size in mm, for morphology."""
-    reach = int(radius // size)
-    axes = np.ogrid[tuple(slice(-reach, reach + 1) for _ in range(3))]
-    squared = (axes[0] * size) ** 2 + (axes[1] * size) ** 2 + (axes[2] * size) ** 2
-    return np.asarray(squared <= radius**2)
-
-
-def largest(mask: np.ndarray) -> np.ndarray:
-    """Return the largest connected component of a mask (all of it where it is empty)."""
-    labels, count = ndi.label(mask)
-    if count <= 1:
-        return mask
-    return labels == int(np.argmax(np.bincount(labels.ravel())[1:])) + 1
+def covered(
+    shape: tuple[int, ...], *, affine: np.ndarray, grid: np.ndarray, on: tuple[int, ...]
+) -> np.ndarray:
+    """Return which voxels of a grid, boolean of shape ``on``, lie between the outer voxels of an array of ``shape``."""
+    step = np.linalg.inv(affine) @ grid
+    axes = np.ogrid[tuple(slice(n) for n in on)]
+    inside = np.ones(on, dtype=bool)
+    for row, count in zip(step[:3], shape, strict=True):
+        place = row[3] + sum(weight * axis for weight, axis in zip(row[:3], axes, strict=True))
+        inside &= (place > -_NOTHING) & (place < count - 1 + _NOTHING)
+    return inside

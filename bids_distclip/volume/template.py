@@ -19,9 +19,12 @@ _TEMPLATEFLOW = 'tpl-MNI152NLin2009cAsym'
 _NILEARN_T1 = 'mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Template:
-    """An average brain: ``t1`` float32 with zeros outside ``brain`` (boolean), ``affine`` to RAS+ mm."""
+    """An average brain: ``t1`` float32 with zeros outside ``brain`` (boolean), ``affine`` to RAS+ mm.
+
+    Equal only to itself, so that what is made of it once can be kept.
+    """
 
     t1: np.ndarray
     brain: np.ndarray

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from bids_distclip.quality.tissue import channel
-from bids_distclip.volume.coarse import largest
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.mixture import settled
+from bids_distclip.volume.morphology import largest
 from bids_distclip.volume.planes import bounding_box
 
 #: A whole brain with the fluid around it (litres), and the least share of it that is white matter, and cortex.

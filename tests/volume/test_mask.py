@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage as ndi
 
 from bids_distclip.errors import BadData
-from bids_distclip.volume.coarse import ball, largest, onto, resampled
+from bids_distclip.volume.coarse import covered, onto, resampled
 from bids_distclip.volume.image import Volume, read_volume
 from bids_distclip.volume.mask import brain_mask, head_mask, refined, stripped_brain
 from bids_distclip.volume.template import load_template
@@ -129,9 +129,13 @@ def test_resampling_keeps_places_and_finds_its_way_back():
     assert np.abs(back - east)[4:-4, 2:-2, 3:-3].max() < 0.2
 
 
-def test_the_largest_piece_is_kept_and_balls_are_round():
-    mask = np.zeros((9, 9, 9), bool)
-    mask[0, 0, 0] = mask[4:6, 4:6, 4:6] = True
-    assert largest(mask).sum() == 8
-    assert not largest(np.zeros((3, 3, 3), bool)).any()
-    assert ball(2.0, size=1.0).sum() == 33
+def test_a_grid_is_covered_between_the_outer_voxels_and_nowhere_else():
+    affine = np.array([[0, 0, 2.0, -30], [-1.0, 0.2, 0, 20], [0, 3.0, 0.1, 5], [0, 0, 0, 1]])
+    shape = (40, 20, 25)
+    coarse, grid = resampled(np.ones(shape), affine=affine, size=2.5, margin=6)
+    found = covered(shape, affine=affine, grid=grid, on=coarse.shape)
+    places = np.einsum('ij,jxyz->ixyz', (np.linalg.inv(affine) @ grid)[:3, :3], np.indices(coarse.shape))
+    places += (np.linalg.inv(affine) @ grid)[:3, 3].reshape(3, 1, 1, 1)
+    inside = ((places >= 0) & (places <= np.array(shape).reshape(3, 1, 1, 1) - 1)).all(0)
+    np.testing.assert_array_equal(found, inside)
+    assert 0.1 < found.mean() < 0.9
