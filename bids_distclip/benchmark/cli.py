@@ -14,13 +14,14 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'what',
         nargs='?',
-        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty', 'tissue', 'metadata'),
+        choices=('pairs', 'travelers', 'mrclip', 'realism', 'trust', 'uncertainty', 'tissue', 'metadata',
+                 'speed'),
         default='pairs',
         help='contrast pairs by every engine (default); what is left of the scanners on heads that traveled; '
         'what MR-CLIP knows of acquisitions (needs --labels); '
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
         'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
-        'foreign, absurd and missing metadata',
+        'foreign, absurd and missing metadata; how fast this machine is, and what its arithmetic would allow',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -47,7 +48,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.what != 'pairs':
         others = {'realism': _compare_with_real, 'mrclip': _question_mrclip, 'trust': _measure_trust,
                   'uncertainty': _measure_uncertainty, 'travelers': _send_travelers, 'tissue': _tell_tissue,
-                  'metadata': _spoil_metadata}
+                  'metadata': _spoil_metadata, 'speed': _measure_speed}
         return others[args.what](args)
     from bids_distclip.benchmark.pictures import draw_case
     from bids_distclip.benchmark.run import run_cases, summary
@@ -197,6 +198,19 @@ def _spoil_metadata(args: argparse.Namespace) -> int:
         raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
     rows = _kept(ask_metadata(_distclip(args), _cases(args)), args.out / 'metadata.tsv', columns=COLUMNS)
     (args.out / 'metadata.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def _measure_speed(args: argparse.Namespace) -> int:
+    from bids_distclip.benchmark.speed import COLUMNS, measure, summary
+
+    rows = []
+    for row in measure(weights=args.weights, device=args.device):
+        rows.append(row)
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
+        _kept(rows, args.out / 'speed.tsv', columns=COLUMNS)
+    (args.out / 'speed.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0
 
