@@ -1,0 +1,222 @@
+"""What each of the benchmark's tables takes: one function per word of ``distclip evaluate``, each an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_distclip.benchmark.inputs import asked_cases, asked_engines, distclip_engine, held_out
+
+
+def compare_pairs(args: argparse.Namespace) -> int:
+    """Bring contrasts to each other by every engine."""
+    from bids_distclip.benchmark.pictures import draw_case
+    from bids_distclip.benchmark.run import run_cases, summary
+    from bids_distclip.errors import UsageError
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to evaluate on', cure='Give --labels, --brains or both.')
+    pictures = args.out / 'pictures'
+    rows = run_cases(
+        asked_cases(args),
+        asked_engines(args),
+        on_result=lambda case, name, made: draw_case(case, name, made, pictures),
+        table=args.out / 'benchmark.tsv',
+    )
+    (args.out / 'benchmark.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def send_travelers(args: argparse.Namespace) -> int:
+    """Send heads from scanner to scanner and look what is left of these."""
+    from bids_distclip.benchmark.travelers import COLUMNS, send, travelers
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
+
+    if not args.labels:
+        raise UsageError('Traveling heads are simulated', cure='Give --labels.')
+    engines, rows = asked_engines(args), []
+    pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR'
+    for family in (p.split('-')[0].strip() for p in pairs.split(',')):
+        people = travelers(
+            held_out(args), family, heads=args.heads * args.draws, every=args.every, segment=make_segment(args.weights)
+        )
+        rows += send(people, engines)
+        write_rows(rows, args.out / 'travelers.tsv', columns=COLUMNS)
+    for row in rows:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
+def question_mrclip(args: argparse.Namespace) -> int:
+    """Ask what MR-CLIP knows of acquisitions."""
+    from bids_distclip.benchmark.answers import write_answers
+    from bids_distclip.benchmark.mrclip import question, real_ranks
+    from bids_distclip.errors import NoInput, UsageError
+    from bids_distclip.networks.bank import BANK, load_bank
+    from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip
+    from bids_distclip.training.split import HELD_OUT, held_out_heads
+
+    if not args.labels:
+        raise UsageError('MR-CLIP is questioned on simulated heads', cure='Give --labels.')
+    if bool(args.bids) != bool(args.sidecars):
+        raise UsageError('Real scans are looked for among real sidecars', cure='Give both --bids and --sidecars.')
+    heads = held_out_heads(args.labels)
+    if not heads:
+        raise NoInput(f'None of the held-out heads ({", ".join(HELD_OUT)}) is here', file=args.labels)
+    folder = args.weights or DEFAULT
+    clip = load_clip(folder / CLIP).eval()
+    answers = []
+    asked = question(clip, load_bank(folder / BANK), heads, picture=args.out / 'mrclip.png')
+    for answer in itertools.chain(asked, real_ranks(clip, args.bids, args.sidecars) if args.bids else ()):
+        answers.append(answer)
+        write_answers(answers, args.out / 'mrclip.tsv')
+        print(answer)
+    return 0
+
+
+def compare_with_real(args: argparse.Namespace) -> int:
+    """Measure simulated heads beside real ones."""
+    from bids_distclip.benchmark.realism import real_heads, simulated_heads, write_realism
+    from bids_distclip.errors import UsageError
+    from bids_distclip.simulation.anatomy import read_anatomies
+
+    if not args.labels or not args.brains:
+        raise UsageError('Realism is measured on two sides', cure='Give --labels and --brains.')
+    subjects = sorted(p.name.removeprefix('sub-') for p in args.brains.glob('sub-*'))
+    whole = [a for a in read_anatomies(args.labels) if a.whole_head]
+    share = write_realism(dict(real_heads(args.brains, subjects)), dict(simulated_heads(whole)), args.out)
+    print(f'{share:.0%} of the real values lie within the simulated range; figure and table in {args.out}')
+    return 0
+
+
+def measure_trust(args: argparse.Namespace) -> int:
+    """Measure sound results beside planted failures."""
+    from bids_distclip.benchmark.trust import COLUMNS, measure, separation, write_rows
+    from bids_distclip.errors import UsageError
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
+    rows = _kept(measure(distclip_engine(args), asked_cases(args)), args.out / 'trust.tsv', columns=COLUMNS)
+    found = separation([row for row in rows if row['data'] == 'simulated'])
+    if found:
+        write_rows(found, args.out / 'trust_roc.tsv', columns=list(found[0]))
+    for row in found:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
+def measure_uncertainty(args: argparse.Namespace) -> int:
+    """Measure uncertainty beside the true error, and calibrate it."""
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.benchmark.uncertainty import calibrate, gather_errors, report, write_calibration
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.distclip import DistClip
+
+    if not args.labels:
+        raise UsageError('Errors are known on simulated heads alone', cure='Give --labels.')
+    engine = DistClip(weights=args.weights, device=args.device, precision=args.precision)
+    found = list(gather_errors(engine, asked_cases(args)))
+    heads = sorted({one.head for one in found})
+    fitted = [one for one in found if one.head != heads[-1] or len(heads) == 1]
+    modes = sorted({one.mode for one in fitted})
+    calibration = {mode: calibrate([one for one in fitted if one.mode == mode]) for mode in modes}
+    write_calibration(calibration, args.out / 'calibration.json')
+    rows = report([one for one in found if one.head == heads[-1]], calibration)
+    write_rows(rows, args.out / 'uncertainty.tsv', columns=list(rows[0]))
+    print(f'fitted on {", ".join(sorted({one.head for one in fitted}))}; shown for {heads[-1]}')
+    for row in rows:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
+def tell_tissue(args: argparse.Namespace) -> int:
+    """Tell tissue apart, before and after."""
+    from bids_distclip.benchmark.tissue import COLUMNS, label_heads, label_results, summary
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.errors import NoInput, UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to tell tissue in', cure='Give --labels, --brains or both.')
+    segment = make_segment(args.weights)
+    if segment is None:
+        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    engine = distclip_engine(args)
+    rows = []
+    whole = label_heads(segment, held_out(args), draws=args.draws) if args.labels else ()
+    for row in itertools.chain(whole, label_results(segment, engine, asked_cases(args))):
+        rows.append(row)
+        write_rows(rows, args.out / 'tissue.tsv', columns=COLUMNS)
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
+    (args.out / 'tissue.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def spoil_metadata(args: argparse.Namespace) -> int:
+    """Spoil metadata and see what becomes of images."""
+    from bids_distclip.benchmark.metadata import COLUMNS, ask_metadata, summary
+    from bids_distclip.errors import UsageError
+
+    if not args.labels and not args.brains:
+        raise UsageError('There is nothing to measure on', cure='Give --labels, --brains or both.')
+    rows = _kept(ask_metadata(distclip_engine(args), asked_cases(args)), args.out / 'metadata.tsv', columns=COLUMNS)
+    (args.out / 'metadata.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def hold_tissues(args: argparse.Namespace) -> int:
+    """Measure the brightness of tissue as the network leaves it and held."""
+    from bids_distclip.benchmark.tone import COLUMNS, compare_shares, gather_pairs
+    from bids_distclip.benchmark.trust import write_rows
+    from bids_distclip.errors import NoInput, UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
+    from bids_distclip.training.split import training_heads
+
+    segment = make_segment(args.weights)
+    if not args.labels:
+        raise UsageError('Tissue is known in simulated heads', cure='Give --labels.')
+    if segment is None:
+        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    engine, rows = distclip_engine(args, hold_tissue=False), []
+    heads = [a for a in training_heads(args.labels) if a.whole_head]
+    pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,PDw-PDw'
+    for family in (p.split('-')[0].strip() for p in pairs.split(',')):
+        people = args.heads * args.draws
+        rows += compare_shares(list(gather_pairs(engine, heads, family, people=people, segment=segment)), family)
+        write_rows(rows, args.out / 'tone.tsv', columns=COLUMNS)
+    for row in rows:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
+def measure_speed(args: argparse.Namespace) -> int:
+    """Measure speed beside what the machine's arithmetic would allow."""
+    from bids_distclip.benchmark.speed import COLUMNS, measure, summary
+
+    rows = []
+    for row in measure(weights=args.weights, device=args.device):
+        rows.append(row)
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
+        _kept(rows, args.out / 'speed.tsv', columns=COLUMNS)
+    (args.out / 'speed.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def _kept(found: Iterable[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the rows; the table is written anew after each, so that a run cut short leaves what it found."""
+    from bids_distclip.benchmark.trust import write_rows
+
+    rows: list[Mapping[str, Any]] = []
+    for row in found:
+        rows.append(row)
+        write_rows(rows, path, columns=columns)
+    return rows
