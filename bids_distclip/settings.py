@@ -43,6 +43,7 @@ class Settings(BaseModel):
     weights: Path | None = None
     planes: Literal[1, 3] | None = None
     batch_size: int | None = Field(default=None, ge=1)
+    tissue_brightness: Literal['held', 'rendered'] = 'held'
     bias_correction: Literal['n4', 'none'] = 'n4'
     target_image: Path | None = None
     target_metadata: Path | None = None

@@ -52,5 +52,6 @@ def engine_options(settings: Settings, *, device: str) -> str:
     if settings.engine != 'distclip':
         return '{}'
     given = {'weights': settings.weights and str(settings.weights), 'batch_size': settings.batch_size,
-             'planes': settings.planes}
+             'planes': settings.planes,
+             'hold_tissue': None if settings.tissue_brightness == 'held' else False}
     return json.dumps({'device': device, **{k: v for k, v in given.items() if v is not None}}, sort_keys=True)

@@ -102,6 +102,7 @@ def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha
         'target': {k: v for k, v in target.to_dict().items() if k not in ('name', 'image')},
         'engine': settings.engine, 'weights': weights_sha256,
         'bias_correction': settings.bias_correction, 'planes': settings.planes, 'seed': settings.random_seed,
+        'tissue': settings.tissue_brightness,
         'level': settings.output_level, 'on_doubt': settings.on_doubt, 'desc': job.desc, 'output': job.output,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

@@ -86,7 +86,7 @@ def test_the_fingerprint_changes_with_what_decides_the_output_and_with_nothing_e
     first = mark()
     assert first == mark(device='cpu', nprocs=1, mem_gb=3.0, work_dir=tmp_path, verbose=2)
     others = [mark(weights='v'), mark(bias_correction='none'), mark(target_protocol=(MPRAGE,)), mark(random_seed=1),
-              mark(engine='identity'), mark(output_level='full'), mark(planes=1)]
+              mark(engine='identity'), mark(output_level='full'), mark(planes=1), mark(tissue_brightness='rendered')]
     make_scan(data, subject='01', suffix='T1w', seed=77)
     others.append(mark())
     assert len({first, *others}) == len(others) + 1
