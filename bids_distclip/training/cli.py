@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bids_distclip.training.loss_weights import Weights
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +66,14 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--free-beta', action='store_true', help='ablation: one free β channel with InfoNCE, as released'
+    )
+    parser.add_argument(
+        '--losses', type=Path, metavar='FILE', help='weights of the loss terms of distclip, as TOML'
+    )
+    parser.add_argument(
+        '--no-anatomy-loss',
+        action='store_true',
+        help='ablation: nothing tells the mapper what anatomy is; mapper and decoder learn end to end',
     )
     parser.add_argument('--freeze-clip', action='store_true', help='leave MR-CLIP as it is while the generator learns')
     parser.add_argument('--no-lesions', action='store_true', help='ablation: heads without lesions')
@@ -170,6 +182,14 @@ def _trained_clip(args: argparse.Namespace) -> Path:
     return path
 
 
+def chosen_weights(args: argparse.Namespace) -> Weights:
+    """Return the loss weights that ``--losses`` and the ablations ask for."""
+    from bids_distclip.training.loss_weights import Weights, read_weights
+
+    weights = read_weights(args.losses) if args.losses else Weights()
+    return weights.without_anatomy() if args.no_anatomy_loss else weights
+
+
 def _train_generator(args: argparse.Namespace, common: dict) -> dict:
     from bids_distclip.networks.weights import load_clip, load_generator
     from bids_distclip.training.distclip import train_distclip
@@ -183,6 +203,7 @@ def _train_generator(args: argparse.Namespace, common: dict) -> dict:
         clip=load_clip(_trained_clip(args)),
         preset=args.preset,
         guidance=args.guidance,
+        weights=chosen_weights(args),
         options=options,
         lesions=not args.no_lesions,
         texture=not args.no_texture,

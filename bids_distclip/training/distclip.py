@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,10 @@ from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOption
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import run_task
+from bids_distclip.training.loss_weights import Weights
 from bids_distclip.training.losses import gradient_l1, patch_contrast, structure_loss, weighted_l1
 from bids_distclip.training.prompts import training_prompt
 from bids_distclip.training.split import training_heads
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How much each loss counts. ``physical`` is ignored where β is free; ``contrast`` is InfoNCE, only there."""
-
-    physical: float = 1.5
-    consistency: float = 0.1
-    contrast: float = 0.3
-    cross: float = 1.5
-    identity: float = 2.0
-    residual: float = 2.0
-    gradient: float = 1.0
-    structure: float = 0.2
-    read: float = 1.0
 
 
 class DistClipTask(nn.Module):
@@ -59,6 +45,8 @@ class DistClipTask(nn.Module):
         self.weights, self.guidance, self.tune_clip = weights, guidance, tune_clip
         self.clip = clip.eval().requires_grad_(False)
         self.clip.towers.visual.requires_grad_(tune_clip)
+        if not options.physical:
+            self.log_scale = nn.Parameter(torch.tensor(1 / 0.1).log())
 
     def train(self, mode: bool = True) -> DistClipTask:
         """Set the generator's mode; the towers stay in evaluation mode."""
@@ -74,7 +62,7 @@ class DistClipTask(nn.Module):
             theta, read = self._styles(batch, rng, device)
             x, clean = batch.noisy.to(device), batch.clean.to(device)
             outputs = self._outputs(x, theta, batch.physical.to(device), alike=_alike(batch).to(device))
-        terms = self._terms(batch, x.float(), clean, {k: v.float() for k, v in outputs.items()})
+        terms = self._terms(batch, x.float(), clean, {k: v.float() for k, v in outputs.items()}, step=step)
         return terms | ({'read': self.weights.read * read} if self.tune_clip else {})
 
     def _styles(self, batch: Batch, rng: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -133,10 +121,16 @@ class DistClipTask(nn.Module):
 
     @property
     def taught(self) -> bool:
-        """Tell whether the decoder learns from true maps."""
-        return self.generator.options.physical and self.generator.options.channels == 3
+        """Tell whether the decoder learns from true maps: only where the mapper is asked for them as well.
 
-    def _terms(self, batch: Batch, x: Tensor, clean: Tensor, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        Else the mapper's β is whatever the decoder can render from, and both learn end to end.
+        """
+        options = self.generator.options
+        return options.physical and options.channels == 3 and self.weights.physical > 0
+
+    def _terms(
+        self, batch: Batch, x: Tensor, clean: Tensor, outputs: Mapping[str, Tensor], *, step: int
+    ) -> dict[str, Tensor]:
         w, beta, own, cross = self.weights, outputs['beta'], outputs['own'], outputs['cross']
         head, brain, lesion = (getattr(batch, n).to(x.device)[:, None] for n in ('head', 'brain', 'lesion'))
         place = (0.05 + 0.25 * head + 0.7 * brain + 2.0 * lesion).repeat(2, 1, 1, 1)
@@ -152,13 +146,16 @@ class DistClipTask(nn.Module):
         }
         alike = _alike(batch).to(x.device).repeat(2)[:, None, None, None]
         terms['residual'] = w.residual * weighted_l1(cross - own, other - same, place * alike)
-        if self.generator.options.physical:
+        if self.generator.options.physical and w.physical > 0:
             truth = batch.physical.to(x.device)
             inside = 0.05 + 0.2 * head + 0.75 * brain + 2.0 * lesion
             errors = [weighted_l1(beta[:, p, :3], truth, inside) for p in range(2)]
             terms['physical'] = 0.5 * w.physical * (errors[0] + errors[1])
-        else:
-            terms['contrast'] = w.contrast * patch_contrast(beta[:, 0], beta[:, 1], brain)
+        elif not self.generator.options.physical and w.contrast > 0:
+            temperature = self.log_scale.clamp(max=4.6).neg().exp()
+            terms['contrast'] = w.contrast * patch_contrast(
+                beta[:, 0], beta[:, 1], brain, temperature=temperature, seed=step
+            )
         with torch.no_grad():
             mse = ((cross - other).clamp(-1, 1) ** 2).mean((1, 2, 3))
             terms['_psnr'] = (-10 * torch.log10(mse + 1e-8)).mean()
@@ -216,7 +213,7 @@ def train_distclip(
         'guidance': guidance,
         'tune_clip': tune_clip,
         'clip': clip.config_name,
-        'losses': vars(task.weights),
+        'losses': task.weights.to_dict(),
     }
     return run_task(
         task, data, folder=out, card=card, steps=steps, learning_rate=learning_rate, minutes=minutes, workers=workers
