@@ -26,7 +26,7 @@ ANATOMY = ('physical', 'consistency', 'contrast')
 class Weights:
     """How much each loss counts; ``losses.toml`` says what each asks for.
 
-    ``physical`` is ignored where β is free; ``contrast`` is InfoNCE, only there.
+    ``physical`` is ignored where β is free; ``contrast`` is InfoNCE, only there. ``back`` is of real images alone.
     """
 
     physical: float = 1.5
@@ -37,6 +37,11 @@ class Weights:
     residual: float = 2.0
     gradient: float = 1.0
     structure: float = 0.2
+    cycle: float = 0.0
+    back: float = 1.0
+    style_image: float = 0.0
+    style_text: float = 0.0
+    adversarial: float = 0.0
     read: float = 1.0
 
     def to_dict(self) -> dict[str, float]:

@@ -26,8 +26,13 @@ def gradient_l1(prediction: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-def structure_loss(prediction: Tensor, truth: Tensor, *, window: int = 7) -> Tensor:
-    """Return 1 − SSIM (Wang 2004) of ``(B, 1, H, W)`` images with data range 1, averaged over the picture."""
+def structure_loss(
+    prediction: Tensor, truth: Tensor, *, counted: Tensor | None = None, window: int = 7
+) -> Tensor:
+    """Return 1 − SSIM (Wang 2004) of ``(B, 1, H, W)`` images with data range 1, averaged over the picture.
+
+    ``counted`` ``(B,)`` tells which images count; by default all.
+    """
     pad = window // 2
 
     def mean(t: Tensor) -> Tensor:
@@ -39,7 +44,20 @@ def structure_loss(prediction: Tensor, truth: Tensor, *, window: int = 7) -> Ten
     covariance = mean(prediction * truth) - mu_p * mu_t
     c1, c2 = 0.01**2, 0.03**2
     ssim = (2 * mu_p * mu_t + c1) * (2 * covariance + c2) / ((mu_p**2 + mu_t**2 + c1) * (var_p + var_t + c2))
-    return 1 - ssim.mean()
+    if counted is None:
+        return 1 - ssim.mean()
+    return ((1 - ssim.mean((1, 2, 3))) * counted).sum() / counted.sum().clamp(min=1)
+
+
+def style_distance(made: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
+    """Return the mean of 1 − cosine between styles ``(B, 512)``, of those that count ``(B,)``."""
+    apart = 1 - F.cosine_similarity(made, wanted, dim=1)
+    return (apart * counted).sum() / counted.sum().clamp(min=1)
+
+
+def least_squares(answers: Tensor, wanted: float) -> Tensor:
+    """Return the mean squared distance of a discriminator's answers from what is wanted (Mao et al. 2017)."""
+    return (answers - wanted).square().mean()
 
 
 def patch_contrast(
