@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from bids_distclip.errors import TryAgain, UsageError
+from bids_distclip import errors
+from bids_distclip.errors import DistclipError, TryAgain, UsageError
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,24 @@ def device_of(crew: Crew, device: str) -> str:
     return device if crew.size == 1 else str(crew.accelerator.device)
 
 
-def launch(work: Callable[[Any], int], args: Any, *, devices: int) -> int:
+def launch(work: Callable[[Any], int], args: Any, *, devices: int, device: str = 'cpu') -> int:
     """Run ``work(args)`` in as many processes, which find each other by :func:`join`; return the first one's answer.
 
     Raises
     ------
     UsageError
-        If the library is missing.
-    TryAgain
-        If a process failed; the others are ended.
+        If the library is missing, or so many cards.
+    DistclipError
+        What a process raised; the others are ended.
     """
     _accelerate()
+    if device.startswith('cuda') and devices > torch.cuda.device_count():
+        cure = 'Ask for fewer devices, or give --device cpu.'
+        raise UsageError(f'There are {torch.cuda.device_count()} cards, not {devices}.', cure=cure)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // devices)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -102,12 +110,31 @@ def launch(work: Callable[[Any], int], args: Any, *, devices: int) -> int:
         max_restarts=0,
         start_method='spawn',
     )
+    with tempfile.TemporaryDirectory() as folder:
+        note = Path(folder) / 'failed.json'
+        try:
+            return int(elastic_launch(config, _run)(work, args, str(note))[0])
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            raise _failure(note, f'Training process {rank} of {devices} failed: {failure.message}') from error
+
+
+def _run(work: Callable[[Any], int], args: Any, note: str) -> int:
+    """Run in a process of its own; write down what a user can act on."""
     try:
-        return int(elastic_launch(config, work)(args)[0])
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        what = f'Training process {rank} of {devices} failed: {failure.message}'
-        raise TryAgain(what, cure='Repair what it says and start the same command again.') from error
+        return work(args)
+    except DistclipError as error:
+        told = {'kind': type(error).__name__, 'what': error.what, 'file': error.file, 'cure': error.cure}
+        Path(note).write_text(json.dumps(told), encoding='utf-8')
+        raise
+
+
+def _failure(note: Path, otherwise: str) -> DistclipError:
+    if not note.exists():
+        return TryAgain(otherwise, cure='Repair what it says and start the same command again.')
+    told = json.loads(note.read_text(encoding='utf-8'))
+    kind = getattr(errors, told.pop('kind'))
+    return kind(told.pop('what'), **told)
 
 
 def launched() -> bool:

@@ -11,16 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bids_distclip.errors import UsageError
 from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.adversary import Adversary
 from bids_distclip.training.batch import is_alike, is_known, is_paired, is_told
+from bids_distclip.training.checkpoint import card_of
+from bids_distclip.training.devices import ALONE, Crew, device_of
 from bids_distclip.training.guides import Guides, draw_guides, held, read_loss, see
 from bids_distclip.training.loop import run_task
 from bids_distclip.training.loss_weights import Weights
 from bids_distclip.training.losses import patch_contrast, style_distance
-from bids_distclip.training.split import training_heads
+from bids_distclip.training.pictures import Gallery
+from bids_distclip.training.split import held_out_heads, training_heads
 from bids_distclip.training.terms import (
     Made,
     anatomy_terms,
@@ -177,9 +181,21 @@ def train_distclip(
     texture: bool = True,
     tune_clip: bool = True,
     init: Generator | None = None,
+    pictures: int = 0,
+    crew: Crew = ALONE,
 ) -> dict[str, Any]:
-    """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
+    """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card.
+
+    Pictures of heads that are not trained on, if there are any, are made every so many steps; 0: none.
+
+    Raises
+    ------
+    UsageError
+        If the training in ``out`` was begun by another number of processes, or with another model.
+    """
+    _check_crew(out, crew)
     torch.manual_seed(seed)
+    device = device_of(crew, device)
     chosen = replace(PRESETS[preset], **(options or {}))
     task = DistClipTask(
         chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip
@@ -188,7 +204,11 @@ def train_distclip(
         task.generator.load_state_dict(init.state_dict())
     anatomies = training_heads(labels)
     stream = _stream_options(slices=slices, size=size, lesions=lesions, texture=texture, seed=seed + 1)
-    data = SliceStream(anatomies, stream, length=steps, device=device if workers == 0 else 'cpu')
+    data = SliceStream(anatomies, stream, length=steps * crew.size, device=device if workers == 0 else 'cpu')
+    gallery = None
+    if pictures and crew.first:
+        shown = SliceStream(held_out_heads(labels) or anatomies, replace(stream, slices=3, pool=4, seed=0), length=1)[0]
+        gallery = Gallery(out / 'pictures', shown, every=pictures, render=task.render)
     card = {
         'model': preset,
         'task': 'distclip',
@@ -196,7 +216,8 @@ def train_distclip(
         'anatomies': [a.name for a in anatomies],
         'steps': steps,
         'seed': seed,
-        'slices_per_step': slices,
+        'slices_per_step': slices * crew.size,
+        'devices': crew.size,
         'size': size,
         'learning_rate': learning_rate,
         'guidance': guidance,
@@ -214,7 +235,16 @@ def train_distclip(
         minutes=minutes,
         workers=workers,
         rival=task.adversary,
+        on_step=gallery,
+        crew=crew,
     )
+
+
+def _check_crew(out: Path, crew: Crew) -> None:
+    before = card_of(out)
+    if before and before.get('devices', 1) != crew.size:
+        cure = f'Go on with --devices {before.get("devices", 1)}, or give another --out.'
+        raise UsageError(f'This training was begun on {before.get("devices", 1)} devices.', file=out, cure=cure)
 
 
 def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:
