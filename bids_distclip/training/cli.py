@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bids_distclip.training.loss_weights import Weights
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +34,13 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--minutes', type=float, default=float('inf'), help='stop and save after this time')
     parser.add_argument('--device', default='cpu', help='cpu or cuda; numbers and photometer need no more than cpu')
+    parser.add_argument(
+        '--devices',
+        type=int,
+        default=1,
+        metavar='N',
+        help='of distclip: processes that train together, one card or share of the CPU each (needs accelerate)',
+    )
     parser.add_argument('--workers', type=int, default=1, help='processes that simulate; 0 simulates on the device')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads of the training process')
     parser.add_argument('--seed', type=int, default=0)
@@ -63,18 +75,39 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--free-beta', action='store_true', help='ablation: one free β channel with InfoNCE, as released'
     )
+    parser.add_argument(
+        '--losses', type=Path, metavar='FILE', help='weights of the loss terms of distclip, as TOML'
+    )
+    parser.add_argument(
+        '--no-anatomy-loss',
+        action='store_true',
+        help='ablation: nothing tells the mapper what anatomy is; mapper and decoder learn end to end',
+    )
     parser.add_argument('--freeze-clip', action='store_true', help='leave MR-CLIP as it is while the generator learns')
     parser.add_argument('--no-lesions', action='store_true', help='ablation: heads without lesions')
     parser.add_argument('--no-texture', action='store_true', help='ablation: heads without texture')
+    parser.add_argument(
+        '--pictures',
+        type=int,
+        default=0,
+        metavar='N',
+        help='of distclip: write pictures of the same few slices into OUT/pictures every N steps (default 0: none)',
+    )
     parser.add_argument('--export', type=Path, help='folder to write the averaged weights and their card to at the end')
 
 
 def run_train(args: argparse.Namespace) -> int:
-    """Run the training that was asked for; return the exit code."""
+    """Run the training that was asked for, in as many processes; return the exit code."""
     import torch
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    from bids_distclip.training.devices import join, launch, launched
+
+    _check_devices(args)
+    if args.devices > 1 and not launched():
+        return launch(run_train, args, devices=args.devices, device=args.device)
+    crew = join(args.device)
+    if args.threads or crew.size > 1:
+        torch.set_num_threads(args.threads or max(1, (os.cpu_count() or 1) // crew.size))
     common = {
         'steps': args.steps,
         'minutes': args.minutes,
@@ -103,13 +136,24 @@ def run_train(args: argparse.Namespace) -> int:
 
         card = train_tower(args.labels, args.out, clip=load_clip(_trained_clip(args)), **common)
     else:
-        card = _train_generator(args, common)
+        card = _train_generator(args, common | {'crew': crew})
+    if not crew.first:
+        return 0
     if args.export:
         from bids_distclip.training.export import export_weights
 
         export_weights(args.out, args.export)
     print(f'Reached step {card["reached"]} of {args.steps}; checkpoint in {args.out}')
     return 0
+
+
+def _check_devices(args: argparse.Namespace) -> None:
+    from bids_distclip.errors import UsageError
+
+    if args.devices < 1:
+        raise UsageError(f'--devices is {args.devices}.', cure='Give a number from 1 on.')
+    if args.devices > 1 and args.what != 'distclip':
+        raise UsageError(f'{args.what} trains on one device.', cure='Leave out --devices.')
 
 
 def _train_photometer(args: argparse.Namespace) -> int:
@@ -170,6 +214,14 @@ def _trained_clip(args: argparse.Namespace) -> Path:
     return path
 
 
+def chosen_weights(args: argparse.Namespace) -> Weights:
+    """Return the loss weights that ``--losses`` and the ablations ask for."""
+    from bids_distclip.training.loss_weights import Weights, read_weights
+
+    weights = read_weights(args.losses) if args.losses else Weights()
+    return weights.without_anatomy() if args.no_anatomy_loss else weights
+
+
 def _train_generator(args: argparse.Namespace, common: dict) -> dict:
     from bids_distclip.networks.weights import load_clip, load_generator
     from bids_distclip.training.distclip import train_distclip
@@ -183,11 +235,13 @@ def _train_generator(args: argparse.Namespace, common: dict) -> dict:
         clip=load_clip(_trained_clip(args)),
         preset=args.preset,
         guidance=args.guidance,
+        weights=chosen_weights(args),
         options=options,
         lesions=not args.no_lesions,
         texture=not args.no_texture,
         tune_clip=not args.freeze_clip,
         init=load_generator(args.init) if args.init else None,
+        pictures=args.pictures,
         **common,
     )
 

@@ -1,40 +1,41 @@
-"""Train the DIST-CLIP generator on simulated slices, styles given by a trained MR-CLIP."""
+"""Train the DIST-CLIP generator on simulated slices, or real ones, styles given by a trained MR-CLIP."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bids_distclip.acquisition.prompt import whole_prompt
+from bids_distclip.errors import UsageError
 from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
-from bids_distclip.networks.mrclip import MRCLIP, fit_slices
+from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
+from bids_distclip.training.adversary import Adversary
+from bids_distclip.training.batch import is_alike, is_known, is_paired, is_told
+from bids_distclip.training.checkpoint import card_of
+from bids_distclip.training.devices import ALONE, Crew, device_of
+from bids_distclip.training.guides import Guides, draw_guides, held, read_loss, see
 from bids_distclip.training.loop import run_task
-from bids_distclip.training.losses import gradient_l1, patch_contrast, structure_loss, weighted_l1
-from bids_distclip.training.prompts import training_prompt
-from bids_distclip.training.split import training_heads
+from bids_distclip.training.loss_weights import Weights
+from bids_distclip.training.losses import patch_contrast, style_distance
+from bids_distclip.training.pictures import Gallery
+from bids_distclip.training.split import held_out_heads, training_heads
+from bids_distclip.training.terms import (
+    Made,
+    anatomy_terms,
+    peak_signal_to_noise,
+    physical_loss,
+    picture_terms,
+    truth_of,
+)
 
-
-@dataclass(frozen=True)
-class Weights:
-    """How much each loss counts. ``physical`` is ignored where β is free; ``contrast`` is InfoNCE, only there."""
-
-    physical: float = 1.5
-    consistency: float = 0.1
-    contrast: float = 0.3
-    cross: float = 1.5
-    identity: float = 2.0
-    residual: float = 2.0
-    gradient: float = 1.0
-    structure: float = 0.2
-    read: float = 1.0
+#: Slices with a smaller share of head than this show no style.
+LEAST_HEAD = 0.04
 
 
 class DistClipTask(nn.Module):
@@ -42,7 +43,7 @@ class DistClipTask(nn.Module):
 
     With ``tune_clip`` the image tower goes on learning, at the generator's wish, towards what the text tower says of
     the same acquisition. The text tower stays as it is (two towers that only have to agree would agree on one point),
-    and so do the statistics of batch norms.
+    and so do the statistics of batch norms. With a weight for ``adversarial`` a discriminator learns along.
     """
 
     def __init__(
@@ -59,6 +60,9 @@ class DistClipTask(nn.Module):
         self.weights, self.guidance, self.tune_clip = weights, guidance, tune_clip
         self.clip = clip.eval().requires_grad_(False)
         self.clip.towers.visual.requires_grad_(tune_clip)
+        if not options.physical:
+            self.log_scale = nn.Parameter(torch.tensor(1 / 0.1).log())
+        self.adversary = Adversary() if weights.adversarial > 0 else None
 
     def train(self, mode: bool = True) -> DistClipTask:
         """Set the generator's mode; the towers stay in evaluation mode."""
@@ -66,108 +70,94 @@ class DistClipTask(nn.Module):
         self.clip.eval()
         return self
 
-    def losses(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
-        """Return the loss terms of S slices, each seen under two protocols."""
-        rng = np.random.default_rng([78, step])
+    @property
+    def taught(self) -> bool:
+        """Tell whether the decoder learns from true maps: only where the mapper is asked for them as well.
+
+        Else the mapper's β is whatever the decoder can render from, and both learn end to end.
+        """
+        options = self.generator.options
+        return options.physical and options.channels == 3 and self.weights.physical > 0
+
+    def losses(self, batch: Batch, number: int) -> Mapping[str, Tensor]:
+        """Return the loss terms of S slices, each seen under two protocols; chance is drawn by the batch's number."""
+        rng, w = np.random.default_rng([78, number]), self.weights
+        guides, made = self._made(batch, rng, look=w.style_image > 0 or w.style_text > 0)
+        truth = truth_of(batch, made.own.device)
+        terms = picture_terms(w, truth, made) | anatomy_terms(w, batch, truth, made)
+        if self.generator.options.physical and w.physical > 0:
+            terms['physical'] = w.physical * physical_loss(batch, made.beta)
+        elif not self.generator.options.physical and w.contrast > 0:
+            terms['contrast'] = w.contrast * self._contrast(batch, made.beta, seed=number)
+        if w.style_image > 0 or w.style_text > 0:
+            terms |= self._style_terms(batch, guides, made.cross)
+        if self.adversary is not None:
+            terms['adversarial'] = w.adversarial * self.adversary.fooled(made.cross, truth.other)
+        if self.tune_clip:
+            terms['read'] = w.read * read_loss(guides, batch)
+        return terms | peak_signal_to_noise(truth, made)
+
+    def render(self, batch: Batch, number: int) -> Made:
+        """Return what the generator makes of a batch, to look at; nothing learns from it."""
+        with torch.no_grad():
+            return self._made(batch, np.random.default_rng([78, number]))[1]
+
+    def _made(self, batch: Batch, rng: np.random.Generator, *, look: bool = False) -> tuple[Guides, Made]:
         device = next(self.generator.parameters()).device
         with torch.autocast(device.type, torch.bfloat16):
-            theta, read = self._styles(batch, rng, device)
-            x, clean = batch.noisy.to(device), batch.clean.to(device)
-            outputs = self._outputs(x, theta, batch.physical.to(device), alike=_alike(batch).to(device))
-        terms = self._terms(batch, x.float(), clean, {k: v.float() for k, v in outputs.items()})
-        return terms | ({'read': self.weights.read * read} if self.tune_clip else {})
+            guides = draw_guides(self.clip, batch, rng, guidance=self.guidance, tune=self.tune_clip, look=look)
+            outputs = self._outputs(batch, guides.theta)
+        return guides, Made(**{name: value.float() for name, value in outputs.items()})
 
-    def _styles(self, batch: Batch, rng: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return θ ``(S, 2, 512)``: of the prompt, or of an image with that protocol, preferably of another head.
-
-        Second comes the image tower's own loss: how far image and the words of the full prompt are apart.
-        """
-        clip, (slices, count) = self.clip, batch.noisy.shape[:2]
-        rows = [(p, plane) for row, plane in zip(batch.protocols, batch.planes, strict=True) for p in row]
-        with torch.no_grad():
-            prompts = [training_prompt(p.acquisition, rng, family=p.family, plane=plane) for p, plane in rows]
-            told = clip.encode_text(prompts).reshape(slices, count, -1)
-            if self.guidance == 'text' and not self.tune_clip:
-                return told, told.new_zeros(())
-            whole = clip.encode_words([whole_prompt(p.acquisition, p.family) for p, _ in rows])
-        with torch.set_grad_enabled(self.tune_clip):
-            fitted = [
-                fit_slices(images.to(device), pixel=(pixel, pixel), size=clip.image_size)
-                for images, pixel in zip(batch.noisy, batch.pixels, strict=True)
-            ]
-            seen = clip.encode_image(torch.cat(fitted))
-        read = (1 - F.cosine_similarity(seen.float(), whole.float())).mean()
-        seen = seen.reshape(slices, count, -1)
-        return torch.stack(
-            [torch.stack([self._guide(batch, s, p, seen, told, rng) for p in range(count)]) for s in range(slices)]
-        ), read
-
-    def _guide(self, batch: Batch, s: int, p: int, seen: Tensor, told: Tensor, rng: np.random.Generator) -> Tensor:
-        if self.guidance == 'text' or (self.guidance == 'both' and rng.random() < 0.5):
-            return told[s, p]
-        wanted = batch.protocols[s][p]
-        others = [
-            (i, j) for i, row in enumerate(batch.protocols) for j, made in enumerate(row) if i != s and made is wanted
-        ]
-        i, j = others[rng.integers(len(others))] if others and rng.random() < 0.7 else (s, p)
-        return seen[i, j]
-
-    def _outputs(self, x: Tensor, theta: Tensor, truth: Tensor, *, alike: Tensor) -> dict[str, Tensor]:
-        """Return β ``(S, 2, C, H, W)`` and the renderings ``own`` and ``cross`` ``(2S, 1, H, W)``.
+    def _outputs(self, batch: Batch, theta: Tensor) -> dict[str, Tensor]:
+        """Return the fields of :class:`Made` from styles ``(S, 2, 512)``.
 
         Where β is nothing but the physical maps, the decoder is taught with the true maps: ``own`` then is what it
-        makes of them, and mapper and decoder need not wait for each other. Where both protocols are of one family
-        (``alike`` ``(S,)``) ``own`` is made from the mapper's β: there its difference to ``cross`` is the output.
+        makes of them, and mapper and decoder need not wait for each other. Where both protocols are of one family, or
+        the maps are not known, ``own`` is made from the mapper's β: there its difference to ``cross`` is the output.
         """
+        x = batch.noisy.to(theta.device)
         slices, count, height, width = x.shape
         beta = self.generator.anatomy(x.flatten(0, 1)[:, None], theta.flatten(0, 1))
         beta = beta.reshape(slices, count, -1, height, width)
         first, second = beta[:, 0], beta[:, 1]
         base = [first, second]
         if self.taught:
-            base = [torch.where(alike[:, None, None, None], b, truth.to(b.dtype)) for b in base]
+            untold = (is_alike(batch) | ~is_known(batch)).to(x.device)[:, None, None, None]
+            truth = batch.physical.to(beta)
+            base = [torch.where(untold, b, truth) for b in base]
+        here, there = torch.cat([theta[:, 0], theta[:, 1]]), torch.cat([theta[:, 1], theta[:, 0]])
         own, cross = self.generator.render(
-            torch.cat([*base, first, second]), torch.cat([theta[:, 0], theta[:, 1], theta[:, 1], theta[:, 0]])
+            torch.cat([*base, first, second]), torch.cat([here, there])
         ).chunk(2)
-        return {'beta': beta, 'own': own, 'cross': cross}
+        outputs = {'beta': beta, 'own': own, 'cross': cross}
+        unpaired = not bool(is_paired(batch).all())
+        if unpaired or self.weights.cycle > 0:
+            outputs['returned'] = self.generator.anatomy(cross, there)
+        if unpaired:
+            outputs['back'] = self.generator.render(outputs['returned'], here)
+        return outputs
 
-    @property
-    def taught(self) -> bool:
-        """Tell whether the decoder learns from true maps."""
-        return self.generator.options.physical and self.generator.options.channels == 3
+    def _contrast(self, batch: Batch, beta: Tensor, *, seed: int) -> Tensor:
+        temperature = self.log_scale.clamp(max=4.6).neg().exp()
+        brain = batch.brain.to(beta.device)[:, None]
+        return patch_contrast(beta[:, 0], beta[:, 1], brain, temperature=temperature, seed=seed)
 
-    def _terms(self, batch: Batch, x: Tensor, clean: Tensor, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        w, beta, own, cross = self.weights, outputs['beta'], outputs['own'], outputs['cross']
-        head, brain, lesion = (getattr(batch, n).to(x.device)[:, None] for n in ('head', 'brain', 'lesion'))
-        place = (0.05 + 0.25 * head + 0.7 * brain + 2.0 * lesion).repeat(2, 1, 1, 1)
-        other = torch.cat([clean[:, 1], clean[:, 0]])[:, None]
-        same = torch.cat([clean[:, 0], clean[:, 1]])[:, None]
-        terms = {
-            'cross': w.cross * weighted_l1(cross, other, place),
-            'identity': w.identity * weighted_l1(own, same, place),
-            'gradient': w.gradient
-            * gradient_l1(torch.cat([cross, own]), torch.cat([other, same]), place.repeat(2, 1, 1, 1)),
-            'structure': w.structure * structure_loss(cross, other),
-            'consistency': w.consistency * weighted_l1(beta[:, 0], beta[:, 1], place[: len(x)]),
+    def _style_terms(self, batch: Batch, guides: Guides, cross: Tensor) -> dict[str, Tensor]:
+        """Return how far what MR-CLIP sees in the renderings is from what it sees and is told of their targets."""
+        assert guides.seen is not None
+        assert guides.words is not None
+        rendered = torch.stack(cross[:, 0].chunk(2), 1)
+        # The tower judges here and must not learn to judge more kindly.
+        with torch.autocast(cross.device.type, torch.bfloat16), held(self.clip):
+            found = see(self.clip, rendered, batch.pixels).float().flatten(0, 1)
+        shows = (batch.head.mean((1, 2)) > LEAST_HEAD).to(cross)[:, None].expand(-1, 2)
+        told = shows * is_told(batch).to(cross).flip(1)
+        seen, words = (t.flip(1).flatten(0, 1).float().detach() for t in (guides.seen, guides.words))
+        return {
+            'style_image': self.weights.style_image * style_distance(found, seen, shows.flatten()),
+            'style_text': self.weights.style_text * style_distance(found, words, told.flatten()),
         }
-        alike = _alike(batch).to(x.device).repeat(2)[:, None, None, None]
-        terms['residual'] = w.residual * weighted_l1(cross - own, other - same, place * alike)
-        if self.generator.options.physical:
-            truth = batch.physical.to(x.device)
-            inside = 0.05 + 0.2 * head + 0.75 * brain + 2.0 * lesion
-            errors = [weighted_l1(beta[:, p, :3], truth, inside) for p in range(2)]
-            terms['physical'] = 0.5 * w.physical * (errors[0] + errors[1])
-        else:
-            terms['contrast'] = w.contrast * patch_contrast(beta[:, 0], beta[:, 1], brain)
-        with torch.no_grad():
-            mse = ((cross - other).clamp(-1, 1) ** 2).mean((1, 2, 3))
-            terms['_psnr'] = (-10 * torch.log10(mse + 1e-8)).mean()
-        return terms
-
-
-def _alike(batch: Batch) -> Tensor:
-    """Tell for each slice whether its two protocols are of one contrast family, ``(S,)``."""
-    return torch.tensor([a.family == b.family for a, b in batch.protocols])
 
 
 def train_distclip(
@@ -191,9 +181,21 @@ def train_distclip(
     texture: bool = True,
     tune_clip: bool = True,
     init: Generator | None = None,
+    pictures: int = 0,
+    crew: Crew = ALONE,
 ) -> dict[str, Any]:
-    """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card."""
+    """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card.
+
+    Pictures of heads that are not trained on, if there are any, are made every so many steps; 0: none.
+
+    Raises
+    ------
+    UsageError
+        If the training in ``out`` was begun by another number of processes, or with another model.
+    """
+    _check_crew(out, crew)
     torch.manual_seed(seed)
+    device = device_of(crew, device)
     chosen = replace(PRESETS[preset], **(options or {}))
     task = DistClipTask(
         chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip
@@ -202,7 +204,11 @@ def train_distclip(
         task.generator.load_state_dict(init.state_dict())
     anatomies = training_heads(labels)
     stream = _stream_options(slices=slices, size=size, lesions=lesions, texture=texture, seed=seed + 1)
-    data = SliceStream(anatomies, stream, length=steps, device=device if workers == 0 else 'cpu')
+    data = SliceStream(anatomies, stream, length=steps * crew.size, device=device if workers == 0 else 'cpu')
+    gallery = None
+    if pictures and crew.first:
+        shown = SliceStream(held_out_heads(labels) or anatomies, replace(stream, slices=3, pool=4, seed=0), length=1)[0]
+        gallery = Gallery(out / 'pictures', shown, every=pictures, render=task.render)
     card = {
         'model': preset,
         'task': 'distclip',
@@ -210,17 +216,35 @@ def train_distclip(
         'anatomies': [a.name for a in anatomies],
         'steps': steps,
         'seed': seed,
-        'slices_per_step': slices,
+        'slices_per_step': slices * crew.size,
+        'devices': crew.size,
         'size': size,
         'learning_rate': learning_rate,
         'guidance': guidance,
         'tune_clip': tune_clip,
         'clip': clip.config_name,
-        'losses': vars(task.weights),
+        'losses': task.weights.to_dict(),
     }
     return run_task(
-        task, data, folder=out, card=card, steps=steps, learning_rate=learning_rate, minutes=minutes, workers=workers
+        task,
+        data,
+        folder=out,
+        card=card,
+        steps=steps,
+        learning_rate=learning_rate,
+        minutes=minutes,
+        workers=workers,
+        rival=task.adversary,
+        on_step=gallery,
+        crew=crew,
     )
+
+
+def _check_crew(out: Path, crew: Crew) -> None:
+    before = card_of(out)
+    if before and before.get('devices', 1) != crew.size:
+        cure = f'Go on with --devices {before.get("devices", 1)}, or give another --out.'
+        raise UsageError(f'This training was begun on {before.get("devices", 1)} devices.', file=out, cure=cure)
 
 
 def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from bids_distclip.networks.memory import keep_freed_memory
 from bids_distclip.training.checkpoint import load_state, save_state
+from bids_distclip.training.curve import Curve
+from bids_distclip.training.devices import ALONE, Crew
 
 
 def run_loop(
@@ -34,43 +35,62 @@ def run_loop(
     log_every: int = 25,
     card: Mapping[str, Any] | None = None,
     on_save: Callable[[int], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+    rival: Any = None,
+    crew: Crew = ALONE,
 ) -> int:
     """Train from the last checkpoint in ``folder`` to ``steps`` or until ``minutes`` are over; return the step.
 
-    ``losses(batch, step)`` returns named scalars; those whose name starts with ``_`` are only logged, the others are
-    summed. Batch *i* is ``data[i]``, so that a resumed run sees what an unbroken one would have seen. The learning
-    rate warms up linearly and falls as a cosine to 2 % at ``steps``. A running average of the weights is kept.
+    ``losses(batch, number)`` returns named scalars; those whose name starts with ``_`` are only logged, the others are
+    summed. Batch *i* is ``data[i]``, so that a resumed run sees what an unbroken one would have seen; of N processes
+    step *s* takes batches s·N … s·N+N−1, one each, and their gradients are averaged. The learning rate warms up
+    linearly and falls as a cosine to 2 % at ``steps``. A running average of the weights is kept.
+
+    ``rival`` is a part of the model that learns against the rest: after each step it takes one of its own, down its
+    own ``losses()``, with its own optimizer. ``on_step`` and ``on_save`` are called by the first process alone.
     """
     keep_freed_memory()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-2)
+    against = [] if rival is None else list(rival.parameters())
+    apart = {id(p) for p in against}
+    trained = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        'optimizer': torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-2)
+    }
+    if against:
+        optimizers['rival'] = torch.optim.AdamW(against, lr=learning_rate, betas=(0.5, 0.98), weight_decay=0.0)
     average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
-    start = load_state(folder, model=model, average=average, optimizer=optimizer)
+    start = load_state(folder, model=model, average=average, optimizers=optimizers)
     loader = DataLoader(
-        torch.utils.data.Subset(data, range(start, steps)),
+        torch.utils.data.Subset(data, range(start * crew.size + crew.rank, steps * crew.size, crew.size)),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         multiprocessing_context='forkserver' if workers else None,
     )
-    began, step = time.monotonic(), start
-    sums: dict[str, float] = {}
+    began, curve = time.monotonic(), Curve(folder / 'curve.tsv')
     for step, batch in enumerate(loader, start):
-        for group in optimizer.param_groups:
-            group['lr'] = learning_rate * schedule(step, steps=steps, warmup=warmup)
-        parts = _optimize(losses(batch, step), optimizer, trained, clip=clip)
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group['lr'] = learning_rate * schedule(step, steps=steps, warmup=warmup)
+        parts = _optimize(
+            losses(batch, step * crew.size + crew.rank), optimizers['optimizer'], trained, clip=clip, crew=crew
+        )
+        if rival is not None:
+            found = _optimize(rival.losses(), optimizers['rival'], against, clip=clip, crew=crew)
+            parts |= {f'_rival{name}': value for name, value in found.items()}
         _update_average(average, model, decay=min(average_decay, (step + 1) / (step + 10)))
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach()) / log_every
+        curve.add(parts)
         done = step + 1
         if done % log_every == 0:
-            _log(folder, done, time.monotonic() - began, (done - start), sums)
-            sums = {}
-        out_of_time = time.monotonic() - began > 60 * minutes
-        if done % save_every == 0 or done == steps or out_of_time:
-            save_state(folder, model=model, average=average, optimizer=optimizer, step=done, card=card or {})
+            curve.write(done, seconds=(time.monotonic() - began) / (done - start), crew=crew)
+        out_of_time = crew.agree(time.monotonic() - began > 60 * minutes)
+        last = done == steps or out_of_time
+        if crew.first and (done % save_every == 0 or last):
+            save_state(folder, model=model, average=average, optimizers=optimizers, step=done, card=card or {})
             if on_save:
                 on_save(done)
+        if crew.first and on_step:
+            on_step(done)
         if out_of_time:
             return done
     return steps
@@ -97,12 +117,18 @@ def schedule(step: int, *, steps: int, warmup: int) -> float:
 
 
 def _optimize(
-    parts: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, trained: list[nn.Parameter], *, clip: float
+    parts: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    trained: list[nn.Parameter],
+    *,
+    clip: float,
+    crew: Crew,
 ) -> dict[str, Tensor]:
     """Take one step down the sum of the parts, unless its gradient is not finite; return parts, total and norm."""
     total = torch.stack([v for k, v in parts.items() if not k.startswith('_')]).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()
+    crew.average_gradients(trained)
     norm = torch.nn.utils.clip_grad_norm_(trained, clip)
     if torch.isfinite(norm):
         optimizer.step()
@@ -114,18 +140,3 @@ def _update_average(average: dict[str, Tensor], model: nn.Module, *, decay: floa
         for name, value in model.state_dict().items():
             if name in average:
                 average[name].lerp_(value.to(average[name].dtype), 1 - decay)
-
-
-def _log(folder: Path, step: int, seconds: float, count: int, sums: Mapping[str, float]) -> None:
-    print(
-        f'step {step}  {seconds / count:.2f} s/step  ' + '  '.join(f'{k} {v:.4f}' for k, v in sums.items()),
-        flush=True,
-    )
-    path = folder / 'curve.tsv'
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = not path.exists()
-    with path.open('a', encoding='utf-8', newline='') as stream:
-        writer = csv.writer(stream, delimiter='\t')
-        if fresh:
-            writer.writerow(['step', *sums])
-        writer.writerow([step, *(f'{v:.6g}' for v in sums.values())])
