@@ -77,7 +77,8 @@ class DistClip:
         """Return the answer and what its uncertainty is made of, ``(X, Y, Z)`` each, on the normalized scale.
 
         ``planes`` is the spread over planes, ``style`` what other styles would make different
-        (:mod:`bids_distclip.harmonizers.doubt`), ``noise`` the source's; those that cannot be told are missing.
+        (:mod:`bids_distclip.harmonizers.doubt`), ``noise`` the source's, ``tissue`` what a whole tissue may be off
+        (:mod:`bids_distclip.harmonizers.tone`); those that cannot be told are missing.
         """
         from bids_distclip.networks.bank import describe_styles
         from bids_distclip.networks.memory import keep_freed_memory
@@ -106,6 +107,7 @@ class DistClip:
             held = tone(trained.photometer, source, styles, from_ras(out, affine))
         if held is not None:
             out = held.applied(out)
+            parts['tissue'] = held.doubt(out) * head
         known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
         uncertainty = _combined(parts, known) * head if len(parts) > 1 else None
         trust = describe_styles(
@@ -243,6 +245,6 @@ def _combined(parts: Mapping[str, np.ndarray], known: Mapping[str, float] | None
 
     Without weights the source's noise, which the source shows itself, does not count.
     """
-    weights = {'planes': 1.0, 'style': 1.0} if known is None else known
+    weights = {'planes': 1.0, 'style': 1.0, 'tissue': 1.0} if known is None else known
     squares = sum((weights[name] * part) ** 2 for name, part in parts.items() if name in weights)
     return np.sqrt(squares + weights.get('floor', 0.0) ** 2)

@@ -36,10 +36,21 @@ SLOPES = (0.75, 1.33)
 
 @dataclass(frozen=True)
 class Tone:
-    """Medians of tissues on the normalized scale before (``was``) and after (``now``) they were held, by tissue."""
+    """Medians of tissues on the normalized scale before (``was``) and after (``now``) they were held, by tissue, and
+    how far those may still be off (``error``)."""
 
     was: Mapping[str, float]
     now: Mapping[str, float]
+    error: Mapping[str, float]
+
+    def doubt(self, image: np.ndarray) -> np.ndarray:
+        """Return how far each voxel of a held image ``(X, Y, Z)`` may be off as a part of its tissue.
+
+        That of the tissue as bright as it; between two tissues' medians, between their errors.
+        """
+        order = sorted(self.now, key=self.now.__getitem__)
+        places, errors = ([side[name] for name in order] for side in (self.now, self.error))
+        return np.interp(image, places, errors).astype(np.float32)
 
     def told(self) -> dict[str, list[float]]:
         """Return the medians before and after, by tissue, rounded for a sidecar."""
@@ -95,11 +106,12 @@ def tone(meter: Photometer | None, source: Prepared, styles: Styles, out: np.nda
     wanted = {
         name: near * table[name]['share'] * (after[name] - value) for name, value in followed.items() if name != scale
     }
+    error = {name: near * table[name]['error'] for name in tissues}
     for part in np.linspace(1.0, 0.1, 10):
         now = {name: value + float(part) * wanted.get(name, 0.0) for name, value in followed.items()}
         if _gentle(was, now, factor):
-            return Tone(was, now)
-    return Tone({scale: was[scale]}, {scale: followed[scale]}) if scale else None
+            return Tone(was, now, error)
+    return Tone(was, followed, error) if scale else None
 
 
 def _told_right(seen: Mapping[str, float], expected: Mapping[str, float]) -> bool:

@@ -28,7 +28,8 @@ GENERATOR, CLIP, CARD = 'distclip.safetensors', 'mrclip.safetensors', 'model_car
 CALIBRATION = 'calibration.json'
 
 #: What a calibrated uncertainty is made of: its square is ``floor``² and, for each of the others, (weight · term)².
-TERMS = ('floor', 'planes', 'style', 'noise')
+#: ``tissue`` may be missing from a calibration, as from those of before it was known.
+TERMS = ('floor', 'planes', 'style', 'noise', 'tissue')
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _calibration(folder: Path) -> dict[str, dict[str, float]]:
         return {}
     try:
         raw = json.loads(path.read_text(encoding='utf-8'))['uncertainty']
-        return {mode: {name: float(known[name]) for name in TERMS} for mode, known in raw.items()}
+        return {mode: {name: float({'tissue': 0.0, **known}[name]) for name in TERMS} for mode, known in raw.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f'Not a calibration of uncertainty ({error})'
         raise BadData(what, file=path, cure='Fetch the weights again.') from error

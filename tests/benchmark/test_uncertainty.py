@@ -62,6 +62,9 @@ def test_a_term_that_cannot_be_told_is_left_out():
 
 def test_the_file_is_what_is_read_beside_weights(tmp_path):
     assert _calibration(tmp_path) == {}
-    known = {'residual': {'floor': 0.01, 'planes': 2.0, 'style': 1.0, 'noise': 0.5}}
+    known = {'residual': {'floor': 0.01, 'planes': 2.0, 'style': 1.0, 'noise': 0.5, 'tissue': 0.9}}
     write_calibration(known, tmp_path / 'calibration.json')
     assert _calibration(tmp_path) == known
+    older = {name: value for name, value in known['residual'].items() if name != 'tissue'}
+    write_calibration({'residual': older}, tmp_path / 'calibration.json')
+    assert _calibration(tmp_path) == {'residual': older | {'tissue': 0.0}}

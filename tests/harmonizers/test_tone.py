@@ -98,7 +98,7 @@ def test_the_other_tissues_keep_their_share_of_what_the_network_made_of_them(met
 
 
 def test_the_curve_goes_through_its_points_and_rises_everywhere():
-    held = Tone({'CSF': 0.25, 'WM': 0.8, 'CGM': 0.5}, {'CSF': 0.2, 'WM': 0.9, 'CGM': 0.6})
+    held = Tone({'CSF': 0.25, 'WM': 0.8, 'CGM': 0.5}, {'CSF': 0.2, 'WM': 0.9, 'CGM': 0.6}, {})
     levels = np.linspace(0, 2, 401, dtype=np.float32)
     made = held.applied(levels)
     assert made.dtype == np.float32
@@ -153,3 +153,16 @@ def test_every_tissue_of_the_table_can_be_told_and_holds_one_whole():
             assert channel(name) > 0
             assert 0 <= tissue['share'] <= 1
             assert sum(tissue['holds']) == pytest.approx(1, abs=0.02)
+
+
+def test_what_is_as_bright_as_a_tissue_may_be_off_as_far_as_it(meter):
+    held = Tone({'WM': 0.8, 'CGM': 0.5}, {'WM': 0.9, 'CGM': 0.6}, {'WM': 0.02, 'CGM': 0.06})
+    made = held.doubt(np.array([0.1, 0.6, 0.75, 0.9, 1.4]))
+    np.testing.assert_allclose(made, [0.06, 0.06, 0.04, 0.02, 0.02], rtol=1e-5)
+
+
+def test_the_nearer_the_target_the_less_a_tissue_may_be_off(meter):
+    source, near = image(*BEFORE), torch.nn.functional.normalize(torch.eye(512)[[0]] + 0.2 * torch.eye(512)[[1]])
+    far = tone(meter, source, styles(0, 1), drawn(*BEFORE))
+    close = tone(meter, source, replace(styles(0, 1), target=near), drawn(*BEFORE))
+    assert 0 < close.error['CGM'] < far.error['CGM'] == TABLE['CGM']['error']
