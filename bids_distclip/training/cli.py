@@ -6,10 +6,6 @@ import argparse
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from bids_distclip.training.loss_weights import Weights
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +16,23 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help='the style encoders, their numeric branch or their image tower alone, the generator, what finds styles '
         'of pictures, or what tells tissue apart',
     )
+    parser.add_argument('--labels', type=Path, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)')
     parser.add_argument(
-        '--labels', type=Path, required=True, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)'
+        '--bids',
+        type=Path,
+        metavar='DIR',
+        help='of distclip: a BIDS dataset to train on, instead of --labels or mixed with them; with --init to adapt',
+    )
+    parser.add_argument('--participants', nargs='+', metavar='LABEL', help='people of --bids to use (default: all)')
+    parser.add_argument(
+        '--held-out',
+        nargs='+',
+        default=[],
+        metavar='LABEL',
+        help='people of --bids never to train on; the loss on them is written into OUT/held_out.tsv',
+    )
+    parser.add_argument(
+        '--bids-share', type=float, metavar='SHARE', help='share of batches from --bids beside --labels (default 0.5)'
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for checkpoints and curves; training resumes from it'
@@ -101,8 +112,11 @@ def run_train(args: argparse.Namespace) -> int:
     import torch
 
     from bids_distclip.training.devices import join, launch, launched
+    from bids_distclip.training.run_distclip import real_data, train_generator, trained_clip
 
-    _check_devices(args)
+    _check(args)
+    if args.devices > 1 and not launched() and args.bids:
+        real_data(args)  # Once, before there are several.
     if args.devices > 1 and not launched():
         return launch(run_train, args, devices=args.devices, device=args.device)
     crew = join(args.device)
@@ -134,9 +148,9 @@ def run_train(args: argparse.Namespace) -> int:
         from bids_distclip.networks.weights import load_clip
         from bids_distclip.training.tower import train_tower
 
-        card = train_tower(args.labels, args.out, clip=load_clip(_trained_clip(args)), **common)
+        card = train_tower(args.labels, args.out, clip=load_clip(trained_clip(args)), **common)
     else:
-        card = _train_generator(args, common | {'crew': crew})
+        card = train_generator(args, {**common, 'crew': crew})
     if not crew.first:
         return 0
     if args.export:
@@ -147,9 +161,21 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_devices(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
     from bids_distclip.errors import UsageError
 
+    if args.bids and args.what != 'distclip':
+        raise UsageError(f'{args.what} does not train on real images.', cure='Leave out --bids.')
+    if not (args.labels or args.bids):
+        cure = 'Give --labels DIR' + (', or --bids DIR.' if args.what == 'distclip' else '.')
+        raise UsageError('There is nothing to train on.', cure=cure)
+    if (args.participants or args.held_out or args.bids_share is not None) and not args.bids:
+        raise UsageError('--participants, --held-out and --bids-share are of --bids.', cure='Give --bids DIR.')
+    if args.bids_share is not None and not (args.labels and 0 < args.bids_share < 1):
+        raise UsageError(
+            '--bids-share is between 0 and 1, of a training with --bids and --labels.', cure='Leave it out.'
+        )
     if args.devices < 1:
         raise UsageError(f'--devices is {args.devices}.', cure='Give a number from 1 on.')
     if args.devices > 1 and args.what != 'distclip':
@@ -161,10 +187,11 @@ def _train_photometer(args: argparse.Namespace) -> int:
     from bids_distclip.networks.weights import load_clip
     from bids_distclip.training.export import refresh_card
     from bids_distclip.training.photometer import train_photometer
+    from bids_distclip.training.run_distclip import trained_clip
 
     made, explained = train_photometer(
         args.labels,
-        clip=load_clip(_trained_clip(args)).eval(),
+        clip=load_clip(trained_clip(args)).eval(),
         batches=args.steps,
         workers=args.workers,
         seed=args.seed,
@@ -181,9 +208,10 @@ def _train_numbers(args: argparse.Namespace) -> int:
     from bids_distclip.simulation.signature import TISSUES
     from bids_distclip.training.export import known_acquisitions
     from bids_distclip.training.numbers import train_numbers
+    from bids_distclip.training.run_distclip import trained_clip
     from bids_distclip.training.split import training_heads
 
-    clip = load_clip(_trained_clip(args))
+    clip = load_clip(trained_clip(args))
     heads = training_heads(args.labels)
     explained = train_numbers(heads, clip=clip, steps=args.steps, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -198,52 +226,6 @@ def _show_explained(where: str, tissues: Sequence[str], explained: Mapping[str, 
     print(f'Share of variance explained, {where}:  ' + '  '.join(tissues))
     for family, shares in explained.items():
         print(f'{family:8}  ' + '  '.join(f'{share:.2f}' for share in shares))
-
-
-def _trained_clip(args: argparse.Namespace) -> Path:
-    from bids_distclip.errors import UsageError
-    from bids_distclip.networks.weights import CLIP, DEFAULT
-
-    path = args.clip or DEFAULT / CLIP
-    if not path.exists():
-        raise UsageError(
-            'This training needs a trained MR-CLIP',
-            file=path,
-            cure='Run `distclip train mrclip` first, or give --clip.',
-        )
-    return path
-
-
-def chosen_weights(args: argparse.Namespace) -> Weights:
-    """Return the loss weights that ``--losses`` and the ablations ask for."""
-    from bids_distclip.training.loss_weights import Weights, read_weights
-
-    weights = read_weights(args.losses) if args.losses else Weights()
-    return weights.without_anatomy() if args.no_anatomy_loss else weights
-
-
-def _train_generator(args: argparse.Namespace, common: dict) -> dict:
-    from bids_distclip.networks.weights import load_clip, load_generator
-    from bids_distclip.training.distclip import train_distclip
-
-    options = {'variant': args.variant}
-    if args.free_beta:
-        options |= {'physical': False, 'channels': 1, 'mapper_style': False}
-    return train_distclip(
-        args.labels,
-        args.out,
-        clip=load_clip(_trained_clip(args)),
-        preset=args.preset,
-        guidance=args.guidance,
-        weights=chosen_weights(args),
-        options=options,
-        lesions=not args.no_lesions,
-        texture=not args.no_texture,
-        tune_clip=not args.freeze_clip,
-        init=load_generator(args.init) if args.init else None,
-        pictures=args.pictures,
-        **common,
-    )
 
 
 if __name__ == '__main__':

@@ -14,8 +14,8 @@ from bids_distclip.training.devices import ALONE, Crew
 class Curve:
     """A table of means by step. A term that comes up later than the first line gets a column of its own."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, about: str = '') -> None:
+        self.path, self.about = path, about
         self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, parts: Mapping[str, Tensor]) -> None:
@@ -30,7 +30,8 @@ class Curve:
         self._sums = {}
         if crew.first:
             pace = '' if seconds is None else f'{seconds:.2f} s/step  '
-            print(f'step {step}  {pace}' + '  '.join(f'{k} {v:.4f}' for k, v in means.items()), flush=True)
+            about = f'{self.about}  ' if self.about else ''
+            print(f'step {step}  {about}{pace}' + '  '.join(f'{k} {v:.4f}' for k, v in means.items()), flush=True)
             self._append({'step': str(step), **{name: f'{value:.6g}' for name, value in means.items()}})
         return means
 

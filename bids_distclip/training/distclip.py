@@ -2,166 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from bids_distclip.errors import UsageError
-from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
+from bids_distclip.networks.generator import PRESETS, Generator
 from bids_distclip.networks.mrclip import MRCLIP
+from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
-from bids_distclip.training.adversary import Adversary
-from bids_distclip.training.batch import is_alike, is_known, is_paired, is_told
 from bids_distclip.training.checkpoint import card_of
+from bids_distclip.training.cohort import Cohort
 from bids_distclip.training.devices import ALONE, Crew, device_of
-from bids_distclip.training.guides import Guides, draw_guides, held, read_loss, see
+from bids_distclip.training.held_out import HeldOut
 from bids_distclip.training.loop import run_task
 from bids_distclip.training.loss_weights import Weights
-from bids_distclip.training.losses import patch_contrast, style_distance
 from bids_distclip.training.pictures import Gallery
 from bids_distclip.training.split import held_out_heads, training_heads
-from bids_distclip.training.terms import (
-    Made,
-    anatomy_terms,
-    peak_signal_to_noise,
-    physical_loss,
-    picture_terms,
-    truth_of,
-)
+from bids_distclip.training.task import DistClipTask
 
-#: Slices with a smaller share of head than this show no style.
-LEAST_HEAD = 0.04
+if TYPE_CHECKING:
+    from bids_distclip.training.bids_stream import RealStream
 
 
-class DistClipTask(nn.Module):
-    """The generator with its MR-CLIP; calling ``losses`` on a batch gives the terms.
+@dataclass(frozen=True)
+class RealData:
+    """Real images to train on, those of people that are held out, and the share of batches that are real."""
 
-    With ``tune_clip`` the image tower goes on learning, at the generator's wish, towards what the text tower says of
-    the same acquisition. The text tower stays as it is (two towers that only have to agree would agree on one point),
-    and so do the statistics of batch norms. With a weight for ``adversarial`` a discriminator learns along.
-    """
+    cohort: Cohort
+    held_out: Cohort | None = None
+    share: float = 1.0
 
-    def __init__(
-        self,
-        options: GeneratorOptions,
-        clip: MRCLIP,
-        *,
-        weights: Weights,
-        guidance: str = 'both',
-        tune_clip: bool = True,
-    ) -> None:
-        super().__init__()
-        self.generator = Generator(options)
-        self.weights, self.guidance, self.tune_clip = weights, guidance, tune_clip
-        self.clip = clip.eval().requires_grad_(False)
-        self.clip.towers.visual.requires_grad_(tune_clip)
-        if not options.physical:
-            self.log_scale = nn.Parameter(torch.tensor(1 / 0.1).log())
-        self.adversary = Adversary() if weights.adversarial > 0 else None
-
-    def train(self, mode: bool = True) -> DistClipTask:
-        """Set the generator's mode; the towers stay in evaluation mode."""
-        super().train(mode)
-        self.clip.eval()
-        return self
-
-    @property
-    def taught(self) -> bool:
-        """Tell whether the decoder learns from true maps: only where the mapper is asked for them as well.
-
-        Else the mapper's β is whatever the decoder can render from, and both learn end to end.
-        """
-        options = self.generator.options
-        return options.physical and options.channels == 3 and self.weights.physical > 0
-
-    def losses(self, batch: Batch, number: int) -> Mapping[str, Tensor]:
-        """Return the loss terms of S slices, each seen under two protocols; chance is drawn by the batch's number."""
-        rng, w = np.random.default_rng([78, number]), self.weights
-        guides, made = self._made(batch, rng, look=w.style_image > 0 or w.style_text > 0)
-        truth = truth_of(batch, made.own.device)
-        terms = picture_terms(w, truth, made) | anatomy_terms(w, batch, truth, made)
-        if self.generator.options.physical and w.physical > 0:
-            terms['physical'] = w.physical * physical_loss(batch, made.beta)
-        elif not self.generator.options.physical and w.contrast > 0:
-            terms['contrast'] = w.contrast * self._contrast(batch, made.beta, seed=number)
-        if w.style_image > 0 or w.style_text > 0:
-            terms |= self._style_terms(batch, guides, made.cross)
-        if self.adversary is not None:
-            terms['adversarial'] = w.adversarial * self.adversary.fooled(made.cross, truth.other)
-        if self.tune_clip:
-            terms['read'] = w.read * read_loss(guides, batch)
-        return terms | peak_signal_to_noise(truth, made)
-
-    def render(self, batch: Batch, number: int) -> Made:
-        """Return what the generator makes of a batch, to look at; nothing learns from it."""
-        with torch.no_grad():
-            return self._made(batch, np.random.default_rng([78, number]))[1]
-
-    def _made(self, batch: Batch, rng: np.random.Generator, *, look: bool = False) -> tuple[Guides, Made]:
-        device = next(self.generator.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16):
-            guides = draw_guides(self.clip, batch, rng, guidance=self.guidance, tune=self.tune_clip, look=look)
-            outputs = self._outputs(batch, guides.theta)
-        return guides, Made(**{name: value.float() for name, value in outputs.items()})
-
-    def _outputs(self, batch: Batch, theta: Tensor) -> dict[str, Tensor]:
-        """Return the fields of :class:`Made` from styles ``(S, 2, 512)``.
-
-        Where β is nothing but the physical maps, the decoder is taught with the true maps: ``own`` then is what it
-        makes of them, and mapper and decoder need not wait for each other. Where both protocols are of one family, or
-        the maps are not known, ``own`` is made from the mapper's β: there its difference to ``cross`` is the output.
-        """
-        x = batch.noisy.to(theta.device)
-        slices, count, height, width = x.shape
-        beta = self.generator.anatomy(x.flatten(0, 1)[:, None], theta.flatten(0, 1))
-        beta = beta.reshape(slices, count, -1, height, width)
-        first, second = beta[:, 0], beta[:, 1]
-        base = [first, second]
-        if self.taught:
-            untold = (is_alike(batch) | ~is_known(batch)).to(x.device)[:, None, None, None]
-            truth = batch.physical.to(beta)
-            base = [torch.where(untold, b, truth) for b in base]
-        here, there = torch.cat([theta[:, 0], theta[:, 1]]), torch.cat([theta[:, 1], theta[:, 0]])
-        own, cross = self.generator.render(
-            torch.cat([*base, first, second]), torch.cat([here, there])
-        ).chunk(2)
-        outputs = {'beta': beta, 'own': own, 'cross': cross}
-        unpaired = not bool(is_paired(batch).all())
-        if unpaired or self.weights.cycle > 0:
-            outputs['returned'] = self.generator.anatomy(cross, there)
-        if unpaired:
-            outputs['back'] = self.generator.render(outputs['returned'], here)
-        return outputs
-
-    def _contrast(self, batch: Batch, beta: Tensor, *, seed: int) -> Tensor:
-        temperature = self.log_scale.clamp(max=4.6).neg().exp()
-        brain = batch.brain.to(beta.device)[:, None]
-        return patch_contrast(beta[:, 0], beta[:, 1], brain, temperature=temperature, seed=seed)
-
-    def _style_terms(self, batch: Batch, guides: Guides, cross: Tensor) -> dict[str, Tensor]:
-        """Return how far what MR-CLIP sees in the renderings is from what it sees and is told of their targets."""
-        assert guides.seen is not None
-        assert guides.words is not None
-        rendered = torch.stack(cross[:, 0].chunk(2), 1)
-        # The tower judges here and must not learn to judge more kindly.
-        with torch.autocast(cross.device.type, torch.bfloat16), held(self.clip):
-            found = see(self.clip, rendered, batch.pixels).float().flatten(0, 1)
-        shows = (batch.head.mean((1, 2)) > LEAST_HEAD).to(cross)[:, None].expand(-1, 2)
-        told = shows * is_told(batch).to(cross).flip(1)
-        seen, words = (t.flip(1).flatten(0, 1).float().detach() for t in (guides.seen, guides.words))
-        return {
-            'style_image': self.weights.style_image * style_distance(found, seen, shows.flatten()),
-            'style_text': self.weights.style_text * style_distance(found, words, told.flatten()),
-        }
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a model card tells."""
+        out = 0 if self.held_out is None else len(self.held_out.subjects)
+        return {**self.cohort.to_dict(), 'people_held_out': out, 'share_of_batches': self.share}
 
 
 def train_distclip(
-    labels: Path,
+    labels: Path | None,
     out: Path,
     *,
     clip: MRCLIP,
@@ -181,19 +64,22 @@ def train_distclip(
     texture: bool = True,
     tune_clip: bool = True,
     init: Generator | None = None,
+    init_sha256: str = '',
     pictures: int = 0,
+    real: RealData | None = None,
     crew: Crew = ALONE,
 ) -> dict[str, Any]:
-    """Train a generator on the label maps below ``labels``; checkpoints and curves go to ``out``; return the card.
+    """Train a generator; checkpoints and curves go to ``out``; return the card.
 
-    Pictures of heads that are not trained on, if there are any, are made every so many steps; 0: none.
+    It learns from heads simulated on the label maps below ``labels``, from ``real`` images, or from both in turn.
+    It starts from ``init``, if given, whose file the card tells by ``init_sha256``. Pictures of heads that are not
+    trained on, if there are any, are made every so many steps; 0: none.
 
     Raises
     ------
     UsageError
-        If the training in ``out`` was begun by another number of processes, or with another model.
+        If the training in ``out`` was begun by another number of processes, with other images, or with another model.
     """
-    _check_crew(out, crew)
     torch.manual_seed(seed)
     device = device_of(crew, device)
     chosen = replace(PRESETS[preset], **(options or {}))
@@ -201,14 +87,10 @@ def train_distclip(
         chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip
     ).to(device)
     if init is not None:
-        task.generator.load_state_dict(init.state_dict())
-    anatomies = training_heads(labels)
+        _start_from(init, task.generator)
     stream = _stream_options(slices=slices, size=size, lesions=lesions, texture=texture, seed=seed + 1)
-    data = SliceStream(anatomies, stream, length=steps * crew.size, device=device if workers == 0 else 'cpu')
-    gallery = None
-    if pictures and crew.first:
-        shown = SliceStream(held_out_heads(labels) or anatomies, replace(stream, slices=3, pool=4, seed=0), length=1)[0]
-        gallery = Gallery(out / 'pictures', shown, every=pictures, render=task.render)
+    anatomies = training_heads(labels) if labels else []
+    data = _data(anatomies, stream, real, length=steps * crew.size, device=device if workers == 0 else 'cpu')
     card = {
         'model': preset,
         'task': 'distclip',
@@ -224,7 +106,21 @@ def train_distclip(
         'tune_clip': tune_clip,
         'clip': clip.config_name,
         'losses': task.weights.to_dict(),
+        'lesions': lesions,
+        'texture': texture,
+        **({'bids': real.to_dict()} if real else {}),
+        **({'init': init_sha256} if init_sha256 else {}),
     }
+    before = card_of(out)
+    _check_same(before, card, out)
+    judge = None
+    if crew.first and real and real.held_out:
+        judge = HeldOut(out / 'held_out.tsv', _held_out(real.held_out, stream), task.losses)
+        if not before:
+            judge(0)
+    gallery = None
+    if pictures and crew.first:
+        gallery = Gallery(out / 'pictures', _shown(labels, stream, real), every=pictures, render=task.render)
     return run_task(
         task,
         data,
@@ -234,17 +130,67 @@ def train_distclip(
         learning_rate=learning_rate,
         minutes=minutes,
         workers=workers,
+        # A fine-tuning of a few steps would end before the usual warm-up.
+        **({'warmup': min(200, max(1, steps // 10))} if real else {}),
         rival=task.adversary,
         on_step=gallery,
+        on_save=judge,
         crew=crew,
     )
 
 
-def _check_crew(out: Path, crew: Crew) -> None:
-    before = card_of(out)
-    if before and before.get('devices', 1) != crew.size:
-        cure = f'Go on with --devices {before.get("devices", 1)}, or give another --out.'
-        raise UsageError(f'This training was begun on {before.get("devices", 1)} devices.', file=out, cure=cure)
+def _data(
+    anatomies: Sequence[Anatomy], stream: StreamOptions, real: RealData | None, *, length: int, device: str
+) -> Dataset:
+    simulated = SliceStream(anatomies, stream, length=length, device=device) if anatomies else None
+    if real is None:
+        assert simulated is not None
+        return simulated
+    from bids_distclip.training.bids_stream import Mixed
+
+    images = _real_stream(real.cohort, stream, length=length)
+    return images if simulated is None else Mixed(simulated, images, share=real.share, length=length)
+
+
+def _real_stream(cohort: Cohort, stream: StreamOptions, *, length: int) -> RealStream:
+    from bids_distclip.training.bids_stream import RealOptions, RealStream
+
+    return RealStream(cohort, RealOptions(slices=stream.slices, size=stream.size, seed=stream.seed), length=length)
+
+
+def _held_out(cohort: Cohort, stream: StreamOptions, *, count: int = 6) -> list[Batch]:
+    batches = _real_stream(cohort, replace(stream, slices=4, seed=0), length=count)
+    return [batches[number] for number in range(count)]
+
+
+def _shown(labels: Path | None, stream: StreamOptions, real: RealData | None) -> Batch:
+    """Return three slices of heads that are not trained on, of those that are where there are no others."""
+    few = replace(stream, slices=3, pool=4, seed=0)
+    if real is not None:
+        return _real_stream(real.held_out or real.cohort, few, length=1)[0]
+    assert labels is not None
+    return SliceStream(held_out_heads(labels) or training_heads(labels), few, length=1)[0]
+
+
+def _start_from(init: Generator, generator: Generator) -> None:
+    try:
+        generator.load_state_dict(init.state_dict())
+    except RuntimeError as error:
+        cure = 'Give the --preset, --variant and --free-beta they were trained with.'
+        raise UsageError('The weights to start from are of another generator.', cure=cure) from error
+
+
+def _check_same(before: Mapping[str, Any], card: Mapping[str, Any], out: Path) -> None:
+    """Refuse to go on where batches would be others than those of an unbroken training."""
+    if not before:
+        return
+    begun = before.get('devices', 1)
+    if begun != card['devices']:
+        cure = f'Go on with --devices {begun}, or give another --out.'
+        raise UsageError(f'This training was begun on {begun} devices.', file=out, cure=cure)
+    if before.get('bids', {}) != card.get('bids', {}):
+        cure = 'Give the --bids, --held-out and --bids-share it was begun with, or another --out (and --init).'
+        raise UsageError('This training was begun with other real images.', file=out, cure=cure)
 
 
 def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:

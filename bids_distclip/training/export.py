@@ -25,6 +25,17 @@ from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, save_weights, 
 from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.training.prompts import training_prompt
 
+#: What a card says of the data of a training on simulated images, and what of one on real ones.
+SIMULATED = (
+    'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, protocol ranges '
+    'of real scanners.'
+)
+REAL = (
+    'Real slices: {images} images of {people} people of the dataset "{dataset}", {pairs} pairs of one anatomy; '
+    '{share_of_batches:.0%} of the batches.'
+)
+NOBODY = 'No image of a person.'
+
 LIMITS = (
     'Trained on simulated images only; not a medical device and not for diagnosis.',
     'Brain MRI of adults at 1.5 T and 3 T: T1w, T2w, PDw, FLAIR, T2starw. Children, other body parts and other fields '
@@ -118,12 +129,36 @@ def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping
         },
         'mrclip': {'config': training['clip'], 'parameters': parameters['mrclip']},
         'training': {k: v for k, v in training.items() if k not in ('options', 'task')},
-        'data': 'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, '
-        'protocol ranges of real scanners. No image of a person.',
+        'data': data_of(training),
         'intended_use': 'Research: making brain MRI of several scanners comparable.',
-        'limits': list(LIMITS),
+        'limits': limits_of(training),
         'metrics': 'docs/benchmark.md',
     }
     card |= {name: before[name] for name in ('segmenter',) if name in before}
     path.write_text(json.dumps(card, indent=2) + '\n', encoding='utf-8')
     return path
+
+
+def data_of(training: Mapping[str, Any]) -> str:
+    """Return what weights were trained on, in words; of those that started from others, what came last.
+
+    >>> data_of({'anatomies': ['a']}).endswith('No image of a person.')
+    True
+    """
+    real = training.get('bids')
+    parts = [SIMULATED] if training.get('anatomies') else []
+    parts += [REAL.format(**real)] if real else [NOBODY]
+    if training.get('init'):
+        parts.append('It went on from other weights (training.init), whose card tells what these had learnt from.')
+    return ' '.join(parts)
+
+
+def limits_of(training: Mapping[str, Any]) -> list[str]:
+    """Return the limits of weights, by what they were trained on."""
+    if not training.get('bids'):
+        return list(LIMITS)
+    first = (
+        f'Trained on images of the dataset "{training["bids"]["dataset"]}": for scanners and people like its own; what '
+        'the benchmark says of other weights does not hold for these. Not a medical device and not for diagnosis.'
+    )
+    return [first, *LIMITS[1:]]

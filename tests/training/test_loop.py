@@ -7,11 +7,11 @@ from torch import nn
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
-from bids_distclip.training.distclip import DistClipTask
 from bids_distclip.training.loop import run_loop
 from bids_distclip.training.loss_weights import Weights
 from bids_distclip.training.losses import gradient_l1, patch_contrast, structure_loss, weighted_l1
 from bids_distclip.training.mrclip import MRCLIPTask, _many_positives
+from bids_distclip.training.task import DistClipTask
 
 
 class Numbers(torch.utils.data.Dataset):

@@ -14,9 +14,10 @@ from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
 from bids_distclip.training import loss_weights
-from bids_distclip.training.cli import add_train_arguments, chosen_weights
-from bids_distclip.training.distclip import DistClipTask
+from bids_distclip.training.cli import add_train_arguments
 from bids_distclip.training.loss_weights import ANATOMY, DEFAULTS, Weights, read_weights
+from bids_distclip.training.run_distclip import chosen_weights
+from bids_distclip.training.task import DistClipTask
 
 
 @pytest.fixture(scope='module')

@@ -16,11 +16,11 @@ from bids_distclip.networks.weights import load_trained
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
 from bids_distclip.training.adversary import Adversary
-from bids_distclip.training.distclip import DistClipTask
 from bids_distclip.training.guides import draw_guides
 from bids_distclip.training.loop import run_loop
 from bids_distclip.training.loss_weights import Weights
 from bids_distclip.training.losses import least_squares, structure_loss, style_distance
+from bids_distclip.training.task import DistClipTask
 from bids_distclip.training.terms import truth_of
 
 SMALL = replace(PRESETS['tiny'], mapper=(8, 16), decoder=(8, 16))
