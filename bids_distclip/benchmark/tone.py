@@ -101,7 +101,8 @@ def _pair(engine: DistClip, trained: Any, source: Prepared, target: Target, trut
     )
     images = (source.volume.data / source.scale, engine.harmonize(source, target).data / target.scale, truth)
     assert source.tissue is not None
-    return Pair(usual, *(_medians(image, source.tissue) for image in images), before, after)
+    seen, made, right = (_medians(image, source.tissue) for image in images)
+    return Pair(usual, seen, made, right, before, after)
 
 
 def _medians(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:

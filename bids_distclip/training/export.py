@@ -27,8 +27,8 @@ from bids_distclip.training.prompts import training_prompt
 
 #: What a card says of the data of a training on simulated images, and what of one on real ones.
 SIMULATED = (
-    'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, protocol ranges '
-    'of real scanners.'
+    'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, protocol '
+    'ranges of real scanners.'
 )
 REAL = (
     'Real slices: {images} images of {people} people of the dataset "{dataset}", {pairs} pairs of one anatomy; '

@@ -95,7 +95,7 @@ function lasting(article) {
   return mode;
 }
 
-function open(article, wanted) {
+function openViewer(article, wanted) {
   const viewer = article.querySelector('.viewer');
   if (viewer && viewer.querySelector(`[data-go="${wanted}"]`)) {
     viewer.dataset.mode = wanted;
@@ -110,7 +110,7 @@ function turn(step) {
   const focused = articles.indexOf(document.activeElement);
   const from = focused >= 0 ? focused : started() ? nearest() : -1;
   current = Math.min(articles.length - 1, Math.max(0, from < 0 ? 0 : from + step));
-  const place = open(articles[current], lasting(articles[from]));
+  const place = openViewer(articles[current], lasting(articles[from]));
   articles[current].focus({ preventScroll: true });
   place.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
 }
@@ -166,7 +166,7 @@ try {
   mode = sessionStorage.getItem('distclip-mode') || 'all';
   sessionStorage.removeItem('distclip-mode');
   if (mode !== 'all' && location.hash === '#image-1' && articles.length) {
-    const place = open(articles[0], mode);
+    const place = openViewer(articles[0], mode);
     // After the browser has gone to the place in the address.
     addEventListener('load', () => requestAnimationFrame(() => place.scrollIntoView({ behavior: 'auto' })));
   }
