@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 #: Fewer voxels of a tissue say too little; a factor beyond these would say that something else is wrong.
 LEAST, LIMITS = 500, (0.8, 1.25)
-#: The curve rises nowhere less or more steeply than this, against the factor of the tissue that sets the scale: a flat
-#: T1w stretched more (real, its gray matter at 0.88 of white) shows structure beyond every sound result's.
-SLOPES = (0.75, 1.33)
+#: The curve rises nowhere less or more steeply than this, against the factor of the tissue that sets the scale: one that
+#: stretched a real, flat T1w (gray matter at 0.95 of white) by more showed structure beyond every sound result's.
+SLOPES = (0.8, 1.25)
 
 
 @dataclass(frozen=True)
