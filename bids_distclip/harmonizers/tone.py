@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 #: Fewer voxels of a tissue say too little; a factor beyond these would say that something else is wrong.
 LEAST, LIMITS = 500, (0.8, 1.25)
-#: The curve rises nowhere less or more steeply than this, against the factor of the tissue that sets the scale: one that
-#: stretched a real, flat T1w (gray matter at 0.95 of white) by more showed structure beyond every sound result's.
+#: The curve rises nowhere less or more steeply than this, against the factor of the tissue that sets the scale. One
+#: that stretched a real, flat T1w (gray matter at 0.95 of white) by more showed structure beyond every sound result's.
 SLOPES = (0.8, 1.25)
 
 
