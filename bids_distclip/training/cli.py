@@ -154,9 +154,11 @@ def run_train(args: argparse.Namespace) -> int:
     if not crew.first:
         return 0
     if args.export:
-        from bids_distclip.training.export import export_weights
+        from bids_distclip.training.export import export_weights, keep_photometer
 
         export_weights(args.out, args.export)
+        if args.what == 'distclip' and args.freeze_clip:
+            keep_photometer(trained_clip(args).parent, args.export)
     print(f'Reached step {card["reached"]} of {args.steps}; checkpoint in {args.out}')
     return 0
 

@@ -56,6 +56,7 @@ def train_distclip(
     seed: int = 0,
     slices: int = 4,
     size: int = 128,
+    real_size: int = 192,
     learning_rate: float = 1.5e-3,
     guidance: str = 'both',
     weights: Weights | None = None,
@@ -70,6 +71,9 @@ def train_distclip(
     crew: Crew = ALONE,
 ) -> dict[str, Any]:
     """Train a generator; checkpoints and curves go to ``out``; return the card.
+
+    Simulated slices have ``size`` pixels a side, real ones ``real_size``: most of a head at the pixels that the app
+    works on, because normalization over a slice depends on how much of it is seen.
 
     It learns from heads simulated on the label maps below ``labels``, from ``real`` images, or from both in turn.
     It starts from ``init``, if given, whose file the card tells by ``init_sha256``. Pictures of heads that are not
@@ -90,7 +94,8 @@ def train_distclip(
         _start_from(init, task.generator)
     stream = _stream_options(slices=slices, size=size, lesions=lesions, texture=texture, seed=seed + 1)
     anatomies = training_heads(labels) if labels else []
-    data = _data(anatomies, stream, real, length=steps * crew.size, device=device if workers == 0 else 'cpu')
+    images = replace(stream, size=real_size)
+    data = _data(anatomies, stream, images, real, length=steps * crew.size, device=device if workers == 0 else 'cpu')
     card = {
         'model': preset,
         'task': 'distclip',
@@ -101,6 +106,7 @@ def train_distclip(
         'slices_per_step': slices * crew.size,
         'devices': crew.size,
         'size': size,
+        **({'real_size': real_size} if real else {}),
         'learning_rate': learning_rate,
         'guidance': guidance,
         'tune_clip': tune_clip,
@@ -115,12 +121,13 @@ def train_distclip(
     _check_same(before, card, out)
     judge = None
     if crew.first and real and real.held_out:
-        judge = HeldOut(out / 'held_out.tsv', _held_out(real.held_out, stream), task.losses)
+        judge = HeldOut(out / 'held_out.tsv', _held_out(real.held_out, images), task.losses)
         if not before:
             judge(0)
     gallery = None
     if pictures and crew.first:
-        gallery = Gallery(out / 'pictures', _shown(labels, stream, real), every=pictures, render=task.render)
+        shown = _shown(labels, images if real else stream, real)
+        gallery = Gallery(out / 'pictures', shown, every=pictures, render=task.render)
     return run_task(
         task,
         data,
@@ -140,7 +147,13 @@ def train_distclip(
 
 
 def _data(
-    anatomies: Sequence[Anatomy], stream: StreamOptions, real: RealData | None, *, length: int, device: str
+    anatomies: Sequence[Anatomy],
+    stream: StreamOptions,
+    images: StreamOptions,
+    real: RealData | None,
+    *,
+    length: int,
+    device: str,
 ) -> Dataset:
     simulated = SliceStream(anatomies, stream, length=length, device=device) if anatomies else None
     if real is None:
@@ -148,8 +161,8 @@ def _data(
         return simulated
     from bids_distclip.training.bids_stream import Mixed
 
-    images = _real_stream(real.cohort, stream, length=length)
-    return images if simulated is None else Mixed(simulated, images, share=real.share, length=length)
+    seen = _real_stream(real.cohort, images, length=length)
+    return seen if simulated is None else Mixed(simulated, seen, share=real.share, length=length)
 
 
 def _real_stream(cohort: Cohort, stream: StreamOptions, *, length: int) -> RealStream:

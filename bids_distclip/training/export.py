@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bids_distclip.errors import NoInput
 from bids_distclip.networks.bank import BANK, Bank, make_bank, save_bank
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
+from bids_distclip.networks.photometer import PHOTOMETER
 from bids_distclip.networks.segmenter import SEGMENTER, Segmenter
 from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, save_weights, weights_sha256
 from bids_distclip.simulation.protocol import draw_protocol
@@ -27,8 +29,8 @@ from bids_distclip.training.prompts import training_prompt
 
 #: What a card says of the data of a training on simulated images, and what of one on real ones.
 SIMULATED = (
-    'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, protocol '
-    'ranges of real scanners.'
+    'Simulated slices: label maps of SynthSeg and SynthSR (Billot et al., Apache-2.0), signal equations, '
+    'protocol ranges of real scanners.'
 )
 REAL = (
     'Real slices: {images} images of {people} people of the dataset "{dataset}", {pairs} pairs of one anatomy; '
@@ -108,6 +110,16 @@ def refresh_card(folder: Path, **parts: Any) -> None:
     if path.exists():
         card = json.loads(path.read_text(encoding='utf-8')) | {'sha256': weights_sha256(folder), **parts}
         path.write_text(json.dumps(card, indent=2) + '\n', encoding='utf-8')
+
+
+def keep_photometer(source: Path, folder: Path) -> None:
+    """Copy the photometer of the MR-CLIP in ``source`` beside weights that were trained with that very MR-CLIP.
+
+    One that is there already stays.
+    """
+    if (source / PHOTOMETER).exists() and not (folder / PHOTOMETER).exists():
+        shutil.copyfile(source / PHOTOMETER, folder / PHOTOMETER)
+        refresh_card(folder)
 
 
 def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping[str, int]) -> Path:

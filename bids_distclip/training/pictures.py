@@ -60,7 +60,7 @@ def write_grid(path: Path, batch: Batch, made: Made, *, title: str = '') -> Path
             # Slices are (right, anterior) or the like: shown with the first axis to the right, the second up.
             axis.imshow(picture.T, cmap='RdBu_r' if signed else 'gray', vmin=low, vmax=high, origin='lower')
             axis.set_axis_off()
-        names = [families[0], families[1] if paired[s] else f'{families[1]}, another head', families[0], families[1]]
+        names = [families[0], families[1] if paired[s] else f'{families[1]}, another slice', families[0], families[1]]
         names.append(f'mean |difference| {np.abs(apart).mean():.3f}' if paired[s] else 'no true picture')
         for axis, column, name in zip(line, COLUMNS, names, strict=True):
             axis.set_title(f'{column}: {name}' if column != COLUMNS[-1] else name, fontsize=6)

@@ -47,7 +47,7 @@ def train_generator(args: argparse.Namespace, common: dict[str, Any]) -> dict[st
         init=load_generator(args.init) if args.init else None,
         init_sha256=sha256(args.init) if args.init else '',
         pictures=args.pictures,
-        real=real_data(args) if args.bids else None,
+        real=real_data(args, tell=args.devices == 1 and common['crew'].first) if args.bids else None,
         **common,
     )
 
@@ -76,7 +76,7 @@ def trained_clip(args: argparse.Namespace) -> Path:
     return Path(path)
 
 
-def real_data(args: argparse.Namespace) -> RealData:
+def real_data(args: argparse.Namespace, *, tell: bool = True) -> RealData:
     """Return the images of ``--bids``, prepared in ``images`` in the output folder, which takes minutes the first time.
 
     The style of a picture is found as the app finds it with these weights: by the photometer beside MR-CLIP, if any.
@@ -103,7 +103,8 @@ def real_data(args: argparse.Namespace) -> RealData:
         threads=args.threads or os.cpu_count() or 1,
     )
     kept, out = held_apart(cohort, args.held_out)
-    for note in cohort.notes:
+    for note in cohort.notes if tell else ():
         print(note)
-    print(f'{len(kept.images)} images of {len(kept.subjects)} people, {len(kept.pairs)} pairs', flush=True)
+    if tell:
+        print(f'{len(kept.images)} images of {len(kept.subjects)} people, {len(kept.pairs)} pairs', flush=True)
     return RealData(kept, out, 1.0 if not args.labels else args.bids_share or 0.5)

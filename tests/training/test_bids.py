@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from bids_distclip.errors import NothingSelected, UsageError
 from bids_distclip.networks.generator import PRESETS
 from bids_distclip.networks.mrclip import MRCLIP
-from bids_distclip.networks.weights import DEFAULT, GENERATOR
+from bids_distclip.networks.weights import DEFAULT, GENERATOR, load_trained
 from bids_distclip.simulation.phantom import phantom, phantom_labels
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
 from bids_distclip.training.alignment import align, placed
@@ -254,7 +254,7 @@ def test_real_batches_come_in_their_share():
 
 
 def run(out: Path, real: RealData, **given) -> dict:
-    options = {'steps': 4, 'workers': 0, 'slices': 2, 'size': 32, 'learning_rate': 2e-3, **given}
+    options = {'steps': 4, 'workers': 0, 'slices': 2, 'real_size': 32, 'learning_rate': 2e-3, **given}
     return train_distclip(None, out, clip=MRCLIP(), options=SMALL, tune_clip=False, guidance='text', real=real,
                           **options)
 
@@ -335,3 +335,7 @@ def test_the_shipped_weights_are_adapted_from_the_command_line(dataset, tmp_path
     assert 'Two brains' in card['data']
     assert card['training']['bids']['pairs'] == 1
     assert len(card['training']['init']) == 64
+    # The styles are those of the shipped weights, and so is what finds them in pictures.
+    trained = load_trained(tmp_path / 'weights')
+    assert trained.photometer is not None
+    assert trained.sha256 == card['sha256']
