@@ -43,7 +43,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--brains', type=Path, help='folder with real skull-stripped co-registered heads')
     parser.add_argument('--bids', type=Path, help='mrclip: a BIDS dataset of real scans with sidecars')
     parser.add_argument('--sidecars', type=Path, help='mrclip: a BIDS dataset of sidecars to find those among')
-    parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate')
+    parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate; '
+                        'tone: how many people bent from heads that may be trained on')
     parser.add_argument('--draws', type=int, default=1, help='how many sets of protocols to see each of them under')
     parser.add_argument('--weights', type=Path, help='folder with weights (default: the shipped ones)')
     parser.add_argument('--device', default='cpu')

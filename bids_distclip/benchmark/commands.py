@@ -187,6 +187,8 @@ def hold_tissues(args: argparse.Namespace) -> int:
         raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
     engine, rows = distclip_engine(args, hold_tissue=False), []
     heads = [a for a in training_heads(args.labels) if a.whole_head]
+    if not heads:
+        raise NoInput('There is no whole head that may be trained on', file=args.labels)
     pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,PDw-PDw'
     for family in (p.split('-')[0].strip() for p in pairs.split(',')):
         people = args.heads * args.draws

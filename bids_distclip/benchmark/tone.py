@@ -113,15 +113,26 @@ def _medians(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:
 def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
     """Return one row of :data:`COLUMNS` per tissue and kind of target: root mean square errors of medians.
 
-    The tissue that sets the scale is held by what the source's departs from its style, as the app does, the others by
-    what the network made of them. Pairs in which another tissue is brighter than that one do not count.
+    The tissue that sets the scale is held by what the source's departs from its style, the others, which follow its
+    factor, by what the network made of them, as the app does. Pairs in which another tissue is brighter than the first
+    do not count; without any pair there is no row.
     """
+    if not pairs:
+        return []
     scale = held_tissues().get(family, {}).get('scale')
     fields = ('usual', 'source', 'made', 'truth', 'before', 'after')
     usual, source, made, truth, before, after = (np.array([getattr(p, name) for p in pairs]) for name in fields)
     used = np.isfinite(np.c_[source, made, truth]).all(1)
     if scale:
         used &= source.argmax(1) == TOLD.index(scale)
+    if not used.any():
+        return []
+    factor: Any = 1.0
+    if scale:
+        first = TOLD.index(scale)
+        holds = mixture(after[used], truth[used, first])
+        kept = 1 - held_tissues()[family]['tissues'][scale]['share']
+        factor = after @ holds * (source[:, first] / (before @ holds)) ** kept / made[:, first]
     rows = []
     for k, name in enumerate(TOLD):
         holds = mixture(after[used], truth[used, k])
@@ -129,7 +140,7 @@ def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
         for label, chosen in (('departs from nothing', used & usual), ('any', used)):
             errors = [_off(source[:, k], truth[:, k], chosen)]
             for share in SHARES:
-                held = (1 - share) * made[:, k] + share * goal
+                held = (1 - share) * factor * made[:, k] + share * goal
                 if name == scale and share:
                     held = goal * (source[:, k] / told) ** (1 - share)
                 errors.append(_off(held, truth[:, k], chosen))

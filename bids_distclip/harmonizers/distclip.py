@@ -67,7 +67,7 @@ class DistClip:
         """Return ``source`` in the target's contrast; see :class:`bids_distclip.harmonizers.base.Harmonizer`.
 
         Within one family the change between two renderings is added to the source; with ``synthesize`` the picture is
-        rendered from the anatomy alone. Outside the head the source is only rescaled.
+        rendered from the anatomy alone. Outside the head nothing but the curve of a held tissue changes the source.
         """
         return self.explain(source, target, synthesize=synthesize)[0]
 

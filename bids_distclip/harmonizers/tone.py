@@ -9,7 +9,8 @@ moves no edge and treats equal intensities alike.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -29,15 +30,17 @@ if TYPE_CHECKING:
 
 #: Fewer voxels of a tissue say too little; a factor beyond these would say that something else is wrong.
 LEAST, LIMITS = 500, (0.8, 1.25)
-#: The curve rises nowhere less or more steeply than this, against the factor of the tissue that sets the scale. One
-#: that stretched a real, flat T1w (gray matter at 0.95 of white) by more showed structure beyond every sound result's.
+#: From one tissue to the next the curve rises by no less and no more than this, against the factor of the tissue that
+#: sets the scale. One that stretched a real, flat T1w (gray matter at 0.95 of white) by more showed structure beyond
+#: every sound result's.
 SLOPES = (0.8, 1.25)
 
 
 @dataclass(frozen=True)
 class Tone:
     """Medians of tissues on the normalized scale before (``was``) and after (``now``) they were held, by tissue, and
-    how far those may still be off (``error``)."""
+    how far those may still be off (``error``). Where no curve can be laid through all, ``was`` has one tissue alone,
+    whose factor the others follow."""
 
     was: Mapping[str, float]
     now: Mapping[str, float]
@@ -106,12 +109,18 @@ def tone(meter: Photometer | None, source: Prepared, styles: Styles, out: np.nda
     wanted = {
         name: near * table[name]['share'] * (after[name] - value) for name, value in followed.items() if name != scale
     }
-    error = {name: near * table[name]['error'] for name in tissues}
     for part in np.linspace(1.0, 0.1, 10):
         now = {name: value + float(part) * wanted.get(name, 0.0) for name, value in followed.items()}
         if _gentle(was, now, factor):
-            return Tone(was, now, error)
-    return Tone(was, followed, error) if scale else None
+            return Tone(was, now, _errors(table, near, wanted, left=1 - float(part), of=tissues))
+    return Tone({scale: was[scale]}, followed, _errors(table, near, wanted, left=1.0, of=tissues)) if scale else None
+
+
+def _errors(
+    table: Mapping[str, Any], near: float, wanted: Mapping[str, float], *, left: float, of: Iterable[str]
+) -> dict[str, float]:
+    """Return how far tissues may be off: as measured where all was done that was wanted, and by what was ``left``."""
+    return {name: math.hypot(near * table[name]['error'], left * wanted.get(name, 0.0)) for name in of}
 
 
 def _told_right(seen: Mapping[str, float], expected: Mapping[str, float]) -> bool:

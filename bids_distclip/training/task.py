@@ -131,7 +131,8 @@ class DistClipTask(nn.Module):
 
     def _contrast(self, batch: Batch, beta: Tensor, *, seed: int) -> Tensor:
         temperature = self.log_scale.clamp(max=4.6).neg().exp()
-        brain = batch.brain.to(beta.device)[:, None]
+        # Two people's slices have no place in common.
+        brain = (batch.brain * is_paired(batch).to(batch.brain)[:, None, None]).to(beta.device)[:, None]
         return patch_contrast(beta[:, 0], beta[:, 1], brain, temperature=temperature, seed=seed)
 
     def _style_terms(self, batch: Batch, guides: Guides, cross: Tensor) -> dict[str, Tensor]:

@@ -113,11 +113,23 @@ def test_the_curve_goes_through_its_points_and_rises_everywhere():
 def test_white_and_gray_that_look_alike_are_not_torn_apart(meter):
     source = image(shown(0, meter)['WM'], 0.85, 0.3)
     held = tone(meter, source, styles(0, 1), drawn(0.8, 0.79, 0.3))
-    levels = np.linspace(0.01, 0.8, 400)
-    rise = np.diff(held.applied(levels)) / np.diff(levels)
     factor = held.now['WM'] / held.was['WM']
-    assert rise.max() <= 2 * SLOPES[1] * factor
+    levels = [0.0, *sorted(held.was.values())]
+    rise = np.diff(held.applied(np.array(levels))) / np.diff(levels) / factor
+    assert rise.max() <= SLOPES[1] * 1.001
+    assert rise.min() >= SLOPES[0] * 0.999
     assert held.now['WM'] == pytest.approx(shown(1, meter)['WM'], rel=1e-3)
+
+
+@pytest.mark.parametrize('levels', [(0.8, 0.55, 0.0), (0.8, 0.55, 0.55), (0.8, 0.8, 0.2)])
+def test_tissues_no_curve_can_tell_apart_follow_the_factor(meter, levels):
+    source = image(shown(0, meter)['WM'], 0.6, 0.3)
+    out = drawn(*levels)
+    held = tone(meter, source, styles(0, 1), out)
+    made = held.applied(out)
+    np.testing.assert_allclose(made, out * held.now['WM'] / held.was['WM'], rtol=1e-5)
+    assert made.max() == pytest.approx(shown(1, meter)['WM'], rel=1e-3)
+    assert held.error['CGM'] > TABLE['CGM']['error']
 
 
 def test_what_would_need_too_large_a_factor_gets_the_largest(meter):
