@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -53,9 +52,3 @@ def is_told(batch: Batch) -> Tensor:
 def is_alike(batch: Batch) -> Tensor:
     """Tell for each slice whether its two pictures are of one contrast family, ``(S,)``."""
     return torch.tensor([a.family == b.family for a, b in batch.protocols])
-
-
-def some_slices(batch: Batch, count: int) -> Batch:
-    """Return the first slices of a batch."""
-    kept: Mapping[str, Any] = {field.name: getattr(batch, field.name)[:count] for field in fields(batch)}
-    return type(batch)(**kept)

@@ -58,11 +58,6 @@ class Crew:
 
         return list(gather_object([one]))
 
-    def wait(self) -> None:
-        """Wait until every process is here."""
-        if self.size > 1:
-            self.accelerator.wait_for_everyone()
-
 
 #: The crew of a training on one device.
 ALONE = Crew()

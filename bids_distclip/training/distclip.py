@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,9 @@ from bids_distclip.training.task import DistClipTask
 
 if TYPE_CHECKING:
     from bids_distclip.training.bids_stream import RealStream
+
+#: What of a card a training must be gone on with, beside its devices, its real images and what it started from.
+SAME = ('options', 'seed', 'slices_per_step', 'size', 'learning_rate', 'guidance', 'tune_clip', 'losses', 'anatomies')
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,16 @@ def _check_same(before: Mapping[str, Any], card: Mapping[str, Any], out: Path) -
     if before.get('bids', {}) != card.get('bids', {}):
         cure = 'Give the --bids, --held-out and --bids-share it was begun with, or another --out (and --init).'
         raise UsageError('This training was begun with other real images.', file=out, cure=cure)
+    kept = [name for name in SAME if name in before and _plain(before[name]) != _plain(card.get(name))]
+    if kept or before.get('init') != card.get('init'):
+        what = ', '.join([*kept, *(['init'] if before.get('init') != card.get('init') else [])])
+        cure = 'Give the options it was begun with, or another --out.'
+        raise UsageError(f'This training was begun with other values of: {what}.', file=out, cure=cure)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a card that was written and read again has it."""
+    return json.loads(json.dumps(value))
 
 
 def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:
