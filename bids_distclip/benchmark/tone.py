@@ -141,8 +141,8 @@ def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
             errors = [_off(source[:, k], truth[:, k], chosen)]
             for share in SHARES:
                 held = (1 - share) * factor * made[:, k] + share * goal
-                if name == scale and share:
-                    held = goal * (source[:, k] / told) ** (1 - share)
+                if name == scale:
+                    held = goal * (source[:, k] / told) ** (1 - share) if share else made[:, k]
                 errors.append(_off(held, truth[:, k], chosen))
             found = [family, name, label, int(chosen.sum()), ' '.join(f'{v:.2f}' for v in holds), *errors]
             rows.append(dict(zip(COLUMNS, found, strict=True)))
