@@ -68,8 +68,8 @@ class AdaptiveStyleTransfer(nn.Module):
         query, key, value = split(query), split(key), split(value)
         if height * width <= SOFTMAX_LIMIT:
             # OpenVINO knows transpose and not mT.
-            turned = (t.transpose(-2, -1) for t in (query, key, value))
-            out = F.scaled_dot_product_attention(*turned).transpose(-2, -1)
+            query, key, value = (t.transpose(-2, -1) for t in (query, key, value))
+            out = F.scaled_dot_product_attention(query, key, value).transpose(-2, -1)
         else:
             context = torch.einsum('bhcn,bhdn->bhcd', key.softmax(-1), value)
             out = torch.einsum('bhcn,bhcd->bhdn', query.softmax(2), context)
