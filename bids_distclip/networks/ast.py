@@ -15,7 +15,7 @@ from torch import Tensor, nn
 #: Largest number of positions for softmax attention; above it attention is linear.
 SOFTMAX_LIMIT = 28 * 28
 
-VARIANTS = ('ast', 'constant-query', 'adain')
+TRANSFERS = ('ast', 'constant-query', 'adain')
 
 
 class AdaptiveStyleTransfer(nn.Module):
@@ -23,8 +23,8 @@ class AdaptiveStyleTransfer(nn.Module):
 
     def __init__(self, channels: int, *, style: int, heads: int = 8, variant: str = 'ast') -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(f'unknown style transfer {variant!r}; one of {VARIANTS}')
+        if variant not in TRANSFERS:
+            raise ValueError(f'unknown style transfer {variant!r}; one of {TRANSFERS}')
         self.variant, self.heads = variant, heads
         self.norm = nn.InstanceNorm2d(channels)
         self.style = nn.Sequential(nn.Linear(style, channels), nn.SiLU(), nn.Linear(channels, channels))

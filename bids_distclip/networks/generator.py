@@ -9,14 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bids_distclip.networks.ast import AdaptiveStyleTransfer
+from bids_distclip.networks.analytic import SignalDecoder
+from bids_distclip.networks.ast import TRANSFERS, AdaptiveStyleTransfer
 from bids_distclip.networks.unet import AnatomyMapper, ConvBlock
+
+#: Style transfers, and the decoder that is a signal equation.
+VARIANTS = (*TRANSFERS, 'analytic')
 
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    """Sizes and ablations of a generator; ``variant`` is one of :data:`bids_distclip.networks.ast.VARIANTS`.
+    """Sizes and ablations of a generator; ``variant`` is one of :data:`VARIANTS`.
 
+    *analytic* renders the three physical maps alone.
     ``channels`` of β are three physical and the rest free (none by default: what is left free carries the source's
     contrast past the style); ``physical=False`` is the released form (one free channel).
     ``mapper_style`` tells the mapper the source's style.
@@ -125,7 +130,12 @@ class Generator(nn.Module):
             physical=options.physical,
             style=options.style if options.mapper_style else 0,
         )
-        self.decoder = StyleFusionDecoder(options)
+        analytic = options.variant == 'analytic'
+        if analytic and (not options.physical or options.channels != 3):
+            raise ValueError('a signal equation renders the three physical maps alone')
+        self.decoder: SignalDecoder | StyleFusionDecoder = (
+            SignalDecoder(style=options.style) if analytic else StyleFusionDecoder(options)
+        )
 
     def anatomy(self, x: Tensor, source: Tensor) -> Tensor:
         """Return β ``(B, channels, H, W)`` of slices ``(B, 1, H, W)`` in the style ``source`` ``(B, 512)``."""

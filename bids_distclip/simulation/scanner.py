@@ -27,7 +27,8 @@ class Effects:
     """Strengths for one image. ``noise`` is relative to the intensity scale, ``bias`` the log-amplitude of shading,
     ``keep`` the fraction of k-space along each in-plane axis, ``window`` how soft its edge is (0 sharp, 1 Hann),
     ``sharpen`` the weight of an unsharp mask, ``ghost`` the weight of a half-field-of-view ghost. The magnitude is the
-    root of the summed squares of ``coils`` receivers; ``moves`` is what the head did during the scan.
+    root of the summed squares of ``coils`` receivers; ``moves`` is what the head did during the scan. Chance follows
+    from ``seed``, that of the noise from ``noise_seed`` where given: neighbouring slices share their shading alone.
     """
 
     noise: float
@@ -39,6 +40,7 @@ class Effects:
     seed: int
     coils: int = 1
     moves: tuple[Move, ...] = ()
+    noise_seed: int | None = None
 
 
 def draw_resolution(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
@@ -99,6 +101,8 @@ def apply_effects(image: Tensor, effects: Effects, *, noise_scale: float = 1.0) 
     if effects.ghost > 0:
         image = image + effects.ghost * torch.roll(image, image.shape[-1] // 2, dims=-1)
     image = move_head(image, effects.moves)
+    if effects.noise_seed is not None:
+        generator.manual_seed(effects.noise_seed)
     sigma = effects.noise * noise_scale
     squares = (image + sigma * normal(*image.shape)) ** 2
     for _ in range(2 * effects.coils - 1):

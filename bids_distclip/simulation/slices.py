@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bids_distclip.quality.physical import PHYSICAL
 from bids_distclip.quality.tissue import TISSUES
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.heads import Head, Sampled
@@ -23,9 +24,6 @@ PLANES = ('sagittal', 'coronal', 'axial')
 
 #: Sulci up to twice as many pixels wide stay in a skull-stripped picture.
 CLOSING = 7
-
-#: Standardization of the physical maps: (mean, sd) of log T1/s, log T2/s, and PD.
-PHYSICAL = ((0.10, 0.60), (-2.40, 0.80), (0.60, 0.30))
 
 
 @dataclass(frozen=True)

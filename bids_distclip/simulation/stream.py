@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ class StreamOptions:
     """How a batch is made: ``slices`` anatomies × ``protocols`` each, ``size`` pixels a side, ``same_family`` the share
     of slices whose protocols all belong to one contrast family, ``pool`` the number of protocols a whole batch shares
     (0: every slice draws its own), ``lesions``/``texture`` off for ablations,
-    ``reach`` how far out slices are cut, 1 where the brain is large in them."""
+    ``reach`` how far out slices are cut, 1 where the brain is large in them. With ``neighbours`` every other slice is
+    the one beside the slice before it, of the same head under the same protocols."""
 
     slices: int = 4
     protocols: int = 2
@@ -35,6 +36,7 @@ class StreamOptions:
     texture: bool = True
     reach: float = 1.0
     seed: int = 0
+    neighbours: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Batch:
 
     ``tissue`` ``(S, H, W)`` is that of :class:`bids_distclip.simulation.slices.Slice`.
     ``protocols[s][p]`` made ``clean[s, p]``; ``planes[s]`` names the slice's plane; ``heads[s]`` the anatomy's number;
-    ``scales`` ``(S, P)`` the raw signals that became 1.0; ``pixels`` their size in mm.
+    ``scales`` ``(S, P)`` the raw signals that became 1.0; ``pixels`` their size in mm; ``neighbours`` whether slices
+    2i and 2i + 1 lie side by side.
     """
 
     clean: Tensor
@@ -58,6 +61,7 @@ class Batch:
     heads: tuple[int, ...]
     scales: Tensor
     pixels: tuple[float, ...]
+    neighbours: bool
 
 
 class SliceStream(Dataset):
@@ -82,7 +86,8 @@ class SliceStream(Dataset):
     def __getitem__(self, number: int) -> Batch:
         rng = np.random.default_rng([self.options.seed, number])
         pool = _draw_pool(rng, self.options)
-        made = [self._slice(rng, pool) for _ in range(self.options.slices)]
+        count = self.options.slices // (2 if self.options.neighbours else 1)
+        made = [cut for _ in range(count) for cut in self._cuts(rng, pool)]
         slices, protocols, geometries, heads = zip(*made, strict=False)
         stack = {
             name: torch.stack([getattr(s, name) for s in slices])
@@ -95,11 +100,13 @@ class SliceStream(Dataset):
             heads=heads,
             scales=torch.tensor([s.scales for s in slices], dtype=torch.float32),
             pixels=tuple(g.pixel for g in geometries),
+            neighbours=self.options.neighbours,
         )
 
-    def _slice(
+    def _cuts(
         self, rng: np.random.Generator, pool: Sequence[Protocol]
-    ) -> tuple[Slice, tuple[Protocol, ...], SliceGeometry, int]:
+    ) -> list[tuple[Slice, tuple[Protocol, ...], SliceGeometry, int]]:
+        """Return a slice of a head drawn anew, and the one beside it if asked for."""
         options = self.options
         number = int(rng.integers(len(self.anatomies)))
         kinds = [k for k in LESIONS if rng.random() < 0.15] if options.lesions else []
@@ -118,18 +125,31 @@ class SliceStream(Dataset):
         seed = int(rng.integers(2**31))
         scales = [s * rng.normal(1.0, 0.02) for s in intensity_scales(head, protocols, seed=seed)]
         strip = float(rng.uniform(0.5, 4.0)) if rng.random() < options.stripped or not head.anatomy.whole_head else None
-        made = render_slice(
-            head,
-            protocols,
-            geometry,
-            resolution=resolution,
-            scales=scales,
-            seed=seed,
-            strip=strip,
-            effects=[draw_effects(rng, resolution=resolution) for _ in protocols],
-            b1_spread=float(rng.uniform(0.0, 0.25)),
-        )
-        return made, protocols, geometry, number
+        effects = [draw_effects(rng, resolution=resolution) for _ in protocols]
+        b1_spread = float(rng.uniform(0.0, 0.25))
+        cuts = [(geometry, effects)]
+        if options.neighbours:
+            beside = replace(geometry, offset=geometry.offset + geometry.thickness)
+            cuts.append((beside, [replace(e, noise_seed=e.seed + 1) for e in effects]))
+        return [
+            (
+                render_slice(
+                    head,
+                    protocols,
+                    where,
+                    resolution=resolution,
+                    scales=scales,
+                    seed=seed,
+                    strip=strip,
+                    effects=seen,
+                    b1_spread=b1_spread,
+                ),
+                protocols,
+                where,
+                number,
+            )
+            for where, seen in cuts
+        ]
 
 
 def _draw_protocols(rng: np.random.Generator, options: StreamOptions, pool: Sequence[Protocol]) -> tuple[Protocol, ...]:

@@ -83,6 +83,7 @@ class RealStream(Dataset):
             heads=tuple(self._number[cut.images[0].key] for cut in cuts),
             scales=torch.ones(len(cuts), 2),
             pixels=tuple(cut.pixel for cut in cuts),
+            neighbours=False,
             paired=torch.tensor([cut.paired for cut in cuts]),
             told=torch.tensor([[image.told for image in cut.images] for cut in cuts]),
             pictured=torch.from_numpy(styles),

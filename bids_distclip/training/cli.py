@@ -79,9 +79,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--variant',
-        choices=('ast', 'constant-query', 'adain'),
+        choices=('ast', 'constant-query', 'adain', 'analytic'),
         default='ast',
-        help='ablation: style transfer',
+        help='ablation: style transfer, or a signal equation in its place',
     )
     parser.add_argument(
         '--free-beta', action='store_true', help='ablation: one free β channel with InfoNCE, as released'

@@ -86,7 +86,8 @@ def train_distclip(
     Raises
     ------
     UsageError
-        If the training in ``out`` was begun by another number of processes, with other images, or with another model.
+        If the training in ``out`` was begun by another number of processes, with other images, or with another model;
+        if neighbouring slices are compared and their number is odd.
     """
     torch.manual_seed(seed)
     device = device_of(crew, device)
@@ -96,7 +97,14 @@ def train_distclip(
     ).to(device)
     if init is not None:
         _start_from(init, task.generator)
-    stream = _stream_options(slices=slices, size=size, lesions=lesions, texture=texture, seed=seed + 1)
+    stream = _stream_options(
+        slices=slices,
+        size=size,
+        lesions=lesions,
+        texture=texture,
+        seed=seed + 1,
+        neighbours=task.weights.neighbours > 0,
+    )
     anatomies = training_heads(labels) if labels else []
     images = replace(stream, size=real_size)
     data = _data(anatomies, stream, images, real, length=steps * crew.size, device=device if workers == 0 else 'cpu')
@@ -220,8 +228,13 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, seed: int) -> StreamOptions:
+def _stream_options(
+    *, slices: int, size: int, lesions: bool, texture: bool, seed: int, neighbours: bool
+) -> StreamOptions:
     """Return how batches are made: two protocols per slice, every other slice within one contrast family."""
+    if neighbours and slices % 2:
+        cure = 'Give an even number of --slices, or leave the neighbours out of --losses.'
+        raise UsageError(f'Neighbouring slices come in pairs, and a step has {slices}.', cure=cure)
     return StreamOptions(
         slices=slices,
         protocols=2,
@@ -232,4 +245,5 @@ def _stream_options(*, slices: int, size: int, lesions: bool, texture: bool, see
         lesions=lesions,
         texture=texture,
         seed=seed,
+        neighbours=neighbours,
     )

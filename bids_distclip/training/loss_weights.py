@@ -38,6 +38,7 @@ class Weights:
     gradient: float = 1.0
     structure: float = 0.2
     cycle: float = 0.0
+    neighbours: float = 0.0
     back: float = 1.0
     style_image: float = 0.0
     style_text: float = 0.0

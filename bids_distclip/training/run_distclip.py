@@ -30,6 +30,9 @@ def train_generator(args: argparse.Namespace, common: dict[str, Any]) -> dict[st
     """Train the generator that was asked for; return its card."""
     options: dict[str, Any] = {'variant': args.variant}
     if args.free_beta:
+        if args.variant == 'analytic':
+            cure = 'Leave out --free-beta or --variant analytic.'
+            raise UsageError('A signal equation cannot render a β that means nothing.', cure=cure)
         options |= {'physical': False, 'channels': 1, 'mapper_style': False}
     if args.bids and args.init and not args.labels:
         common = {'learning_rate': ADAPTING, **common}

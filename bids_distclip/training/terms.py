@@ -37,13 +37,15 @@ class Made:
 @dataclass(frozen=True)
 class Truth:
     """The same pictures as they are: ``same`` and ``other`` contrast ``(2S, 1, H, W)``, how much each ``place`` counts,
-    and which pictures ``(2S, 1, 1, 1)`` are ``paired`` and of one family (``alike``)."""
+    which pictures ``(2S, 1, 1, 1)`` are ``paired`` and of one family (``alike``), and whether every other slice lies
+    beside the one before (``neighbours``)."""
 
     same: Tensor
     other: Tensor
     place: Tensor
     paired: Tensor
     alike: Tensor
+    neighbours: bool = False
 
 
 def truth_of(batch: Batch, device: torch.device) -> Truth:
@@ -56,6 +58,7 @@ def truth_of(batch: Batch, device: torch.device) -> Truth:
         place=(0.05 + 0.25 * head + 0.7 * brain + 2.0 * lesion).repeat(2, 1, 1, 1),
         paired=_each(is_paired(batch), device),
         alike=_each(is_alike(batch), device),
+        neighbours=batch.neighbours,
     )
 
 
@@ -73,6 +76,10 @@ def picture_terms(w: Weights, truth: Truth, made: Made) -> dict[str, Tensor]:
         'structure': w.structure * structure_loss(cross, other, counted=None if every else truth.paired.flatten()),
         'residual': w.residual * change,
     }
+    if w.neighbours > 0 and truth.neighbours:
+        # Pictures 2i and 2i + 1 lie side by side, whichever their contrast: the number of slices is even.
+        step, wanted = (t[1::2] - t[::2] for t in (cross, other))
+        terms['neighbours'] = w.neighbours * weighted_l1(step, wanted, torch.maximum(place[1::2], place[::2]))
     if made.back is not None:
         terms['back'] = w.back * weighted_l1(made.back, same, truth.place * (1 - truth.paired))
     return terms

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from bids_distclip.networks.ast import VARIANTS, AdaptiveStyleTransfer
-from bids_distclip.networks.generator import PRESETS, Generator, GeneratorOptions
+from bids_distclip.networks.analytic import SignalDecoder
+from bids_distclip.networks.ast import AdaptiveStyleTransfer
+from bids_distclip.networks.generator import PRESETS, VARIANTS, Generator, GeneratorOptions
+from bids_distclip.quality.physical import PHYSICAL
 
 SMALL = {'mapper': (8, 16, 16), 'decoder': (8, 16, 16)}
 
@@ -69,3 +73,28 @@ def test_options_survive_their_dictionary():
 def test_an_unknown_style_transfer_is_refused():
     with pytest.raises(ValueError, match='unknown style transfer'):
         AdaptiveStyleTransfer(16, style=512, variant='magic')
+
+
+def test_a_signal_equation_renders_fluid_and_tissue_as_a_spin_echo_does():
+    decoder = SignalDecoder(style=512)
+    theta = torch.zeros(1, 512)
+    tr, te = 0.6, 0.1
+    with torch.no_grad():
+        decoder.sequence[-1].weight.zero_()
+        decoder.sequence[-1].bias.copy_(torch.tensor([0.0, 1.0, math.log(tr), 0.0, 0.0, math.log(te)]))
+    tissue = torch.tensor([[0.8, 0.08, 0.7], [4.0, 2.0, 1.0]])
+    beta = torch.stack([(v - m) / s for v, (m, s) in zip((tissue[:, 0].log(), tissue[:, 1].log(), tissue[:, 2]),
+                                                         PHYSICAL, strict=True)])[None, :, :, None]
+    shown = decoder(beta, theta)[0, 0, :, 0]
+    expected = tissue[:, 2] * (1 - torch.exp(-tr / tissue[:, 0])) * torch.exp(-te / tissue[:, 1])
+    torch.testing.assert_close(shown, expected)
+
+
+def test_a_signal_equation_shows_nothing_where_there_are_no_protons():
+    air = torch.tensor([(0 - m) / s for m, s in PHYSICAL])[None, :, None, None]
+    assert SignalDecoder(style=512)(air, styles(1)[0]).item() == 0
+
+
+def test_a_signal_equation_needs_the_physical_maps():
+    with pytest.raises(ValueError, match='physical maps'):
+        Generator(GeneratorOptions(**SMALL, variant='analytic', channels=1, physical=False))

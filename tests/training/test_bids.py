@@ -210,7 +210,8 @@ def only(batch, kept: list[int]):
     return type(batch)(**{
         name: value[kept] if isinstance(value, torch.Tensor) else tuple(value[i] for i in kept)
         for name, value in picked.items()
-    })
+        if name != 'neighbours'
+    }, neighbours=False)
 
 
 def test_where_no_truth_is_there_and_back_teaches(cohort):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bids_distclip.errors import UsageError
 from bids_distclip.networks.discriminator import PatchDiscriminator
 from bids_distclip.networks.generator import PRESETS
 from bids_distclip.networks.mrclip import MRCLIP
@@ -16,12 +17,13 @@ from bids_distclip.networks.weights import load_trained
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
 from bids_distclip.training.adversary import Adversary
+from bids_distclip.training.distclip import train_distclip
 from bids_distclip.training.guides import draw_guides
 from bids_distclip.training.loop import run_loop
 from bids_distclip.training.loss_weights import Weights
 from bids_distclip.training.losses import least_squares, structure_loss, style_distance
 from bids_distclip.training.task import DistClipTask
-from bids_distclip.training.terms import truth_of
+from bids_distclip.training.terms import Made, picture_terms, truth_of
 
 SMALL = replace(PRESETS['tiny'], mapper=(8, 16), decoder=(8, 16))
 
@@ -160,3 +162,36 @@ def test_a_killed_training_with_a_rival_ends_as_an_unbroken_one(tmp_path, stream
         assert torch.equal(a, b), name
         moved += name.startswith('adversary.') and not torch.equal(a, c)
     assert moved > 3
+
+
+def test_neighbouring_slices_are_side_by_side_with_noise_of_their_own():
+    options = StreamOptions(slices=4, protocols=2, size=64, pool=3, seed=2, neighbours=True)
+    batch = SliceStream([phantom(seed=3)], options, length=1)[0]
+    assert batch.neighbours
+    assert batch.heads[0] == batch.heads[1]
+    assert batch.protocols[0] == batch.protocols[1]
+    beside, apart = ((batch.clean[1] - batch.clean[i]).abs().mean() for i in (0, 2))
+    assert 0 < beside < 0.5 * apart
+    noise = (batch.noisy - batch.clean)[:2, 0][:, batch.brain[:2].amin(0) > 0.9]
+    assert abs(float(torch.corrcoef(noise - noise.mean(1, keepdim=True))[0, 1])) < 0.9
+
+
+def test_the_change_between_neighbours_is_asked_for_only_with_a_weight(batch):
+    options = StreamOptions(slices=2, protocols=2, size=64, pool=3, seed=2, neighbours=True)
+    pair = SliceStream([phantom(seed=3)], options, length=1)[0]
+    assert 'neighbours' not in make_task().losses(pair, 0)
+    assert 'neighbours' not in make_task(neighbours=1.0).losses(batch, 0)
+    truth = truth_of(pair, torch.device('cpu'))
+    right = Made(torch.zeros(2, 2, 3, 64, 64), own=truth.same, cross=truth.other)
+    level = replace(right, cross=truth.other + 0.3)
+    jumping = replace(right, cross=truth.other + 0.3 * torch.tensor([1.0, -1.0] * 2)[:, None, None, None])
+    found = [
+        float(picture_terms(replace(Weights(), neighbours=1.0), truth, made)['neighbours'])
+        for made in (right, level, jumping)
+    ]
+    assert found == pytest.approx([0, 0, 0.6], abs=1e-5)
+
+
+def test_neighbours_come_in_pairs(tmp_path):
+    with pytest.raises(UsageError, match='in pairs'):
+        train_distclip(None, tmp_path, clip=MRCLIP(), slices=3, weights=replace(Weights(), neighbours=1.0))
