@@ -149,8 +149,8 @@ def train_distclip(
         learning_rate=learning_rate,
         minutes=minutes,
         workers=workers,
-        # A fine-tuning of a few steps would end before the usual warm-up.
-        **({'warmup': min(200, max(1, steps // 10))} if real else {}),
+        # A training of a few steps would end before the usual warm-up.
+        warmup=min(200, max(1, steps // 10)),
         rival=task.adversary,
         on_step=gallery,
         on_save=judge,
