@@ -92,7 +92,8 @@ def _thin(prepared: Prepared, every: int) -> Prepared:
     affine[:, 2] *= every
     data = np.ascontiguousarray(prepared.volume.data[kept])
     volume = Volume(data, affine, nib.Nifti1Image(data, affine).header)
-    return replace(prepared, volume=volume, brain=prepared.brain[kept], head=prepared.head[kept])
+    tissue = None if prepared.tissue is None else prepared.tissue[kept]
+    return replace(prepared, volume=volume, brain=prepared.brain[kept], head=prepared.head[kept], tissue=tissue)
 
 
 def as_prepared(
@@ -119,23 +120,29 @@ def simulated_cases(
     for draw in range(draws):
         for index, anatomy in enumerate(anatomies):
             other = anatomies[(index + 1) % len(anatomies)]
-            for case in _simulated_head(
-                (anatomy, other), [seed, index, *([draw] if draw else [])], size=size, every=every
-            ):
+            for case in head_cases((anatomy, other), [seed, index, *([draw] if draw else [])], size=size, every=every):
                 yield replace(case, draw=draw)
 
 
-def _simulated_head(
-    anatomies: tuple[Anatomy, Anatomy], number: Sequence[int], *, size: tuple[int, int, int], every: int
+def head_cases(
+    anatomies: tuple[Anatomy, Anatomy],
+    number: Sequence[int],
+    *,
+    size: tuple[int, int, int] = (160, 192, 144),
+    every: int = 1,
+    lesion_kinds: Sequence[str] = ('ms',),
 ) -> Iterator[Case]:
-    """Yield every pair on the first anatomy, guided by the second; ``number`` is what all chance follows from."""
+    """Yield every pair on the first anatomy, guided by the second, which is healthier: it has lesions of kind *ms*.
+
+    ``number`` (two numbers or more) is what all chance follows from.
+    """
     rng = np.random.default_rng(number)
     seed = number[0] + sum(7_000 * n for n in number[2:]) + number[1]
     families = ('T1w', 'T2w', 'FLAIR', 'PDw')
     first = {f: draw_protocol(rng, family=f) for f in families}
     second = {f: draw_protocol(rng, family=f) for f in families}
     protocols = [*first.values(), *second.values()]
-    own = _head_volumes(anatomies[0], protocols, seed=seed, size=size, every=every)
+    own = _head_volumes(anatomies[0], protocols, seed=seed, size=size, every=every, kinds=lesion_kinds)
     other = _head_volumes(anatomies[1], protocols, seed=seed + 500, size=size, every=every)
     scans = {(f, i): own[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
     guides = {(f, i): other[k + 4 * i] for i in range(2) for k, f in enumerate(families)}
@@ -147,9 +154,15 @@ def _simulated_head(
 
 
 def _head_volumes(
-    anatomy: Anatomy, protocols: Sequence[Protocol], *, seed: int, size: tuple[int, int, int], every: int
+    anatomy: Anatomy,
+    protocols: Sequence[Protocol],
+    *,
+    seed: int,
+    size: tuple[int, int, int],
+    every: int,
+    kinds: Sequence[str] = ('ms',),
 ) -> list[SimulatedVolume]:
-    head = Head(anatomy, seed=seed, deform_mm=2.0, lesion_kinds=('ms',))
+    head = Head(anatomy, seed=seed, deform_mm=2.0, lesion_kinds=kinds)
     return simulate_volumes(head, protocols, size=size, seed=seed, strip=2.0, effect_strength=0.5, every=every)
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     'metadata': 'spoil_metadata',
     'tone': 'hold_tissues',
     'speed': 'measure_speed',
+    'lesions': 'follow_lesions',
 }
 
 
@@ -32,7 +33,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         'simulated heads measured beside real ones (needs --labels and --brains); sound results '
         'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
         'foreign, absurd and missing metadata; brightness of tissue as the network leaves it and held; '
-        'how fast this machine is, and what its arithmetic would allow',
+        'how fast this machine is, and what its arithmetic would allow; '
+        'how lesions stand out, before and after',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -53,6 +55,19 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--every', type=int, default=1, help='keep every so many axial slices alone: a quicker look')
     parser.add_argument('--engines', default='identity,histogram,distclip', help='comma-separated names')
     parser.add_argument('--pairs', default='', help='comma-separated, as T1w-T2w; default all')
+    parser.add_argument(
+        '--compare',
+        action='append',
+        default=[],
+        metavar='NAME=FOLDER',
+        help='weights to put beside the others, by name; may be given several times',
+    )
+    parser.add_argument(
+        '--tissue-brightness',
+        choices=('held', 'rendered'),
+        default='held',
+        help='hold tissues of results to what is expected of them, as the app does, or not',
+    )
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_distclip.benchmark.inputs import asked_cases, asked_engines, distclip_engine, held_out
+from bids_distclip.benchmark.inputs import asked_cases, asked_engines, asked_patients, distclip_engine, held_out
 
 
 def compare_pairs(args: argparse.Namespace) -> int:
@@ -210,6 +210,16 @@ def measure_speed(args: argparse.Namespace) -> int:
         _kept(rows, args.out / 'speed.tsv', columns=COLUMNS)
     (args.out / 'speed.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
+    return 0
+
+
+def follow_lesions(args: argparse.Namespace) -> int:
+    """Measure how lesions stand out, before and after."""
+    from bids_distclip.benchmark.lesions import COLUMNS, measure_lesions, summarize, table
+
+    rows = _kept(measure_lesions(asked_patients(args), asked_engines(args)), args.out / 'lesions.tsv', columns=COLUMNS)
+    (args.out / 'lesions.md').write_text(table(summarize(rows)), encoding='utf-8')
+    print(table(summarize(rows)))
     return 0
 
 

@@ -32,6 +32,10 @@ def _numbers(raw: Raw, change: Callable[[Any], str]) -> dict[str, Any]:
     return {**raw, **{key: change(raw[key]) for key in _NUMBERS if key in raw}}
 
 
+def _less(raw: Raw, *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in raw.items() if key not in keys}
+
+
 def _only_words(raw: Raw, words: str) -> dict[str, Any]:
     return {'SeriesDescription': words}
 
@@ -55,6 +59,16 @@ WAYS: Mapping[str, Callable[[Raw], dict[str, Any]]] = {
     },
     'ten thousand letters': lambda raw: {**raw, 'SeriesDescription': 'lorem ipsum ' * 833},
     'German words alone': lambda raw: _only_words(raw, 'Kopf nativ, bitte eilig'),
+    'without the echo time': lambda raw: _less(raw, 'EchoTime'),
+    'without the repetition time': lambda raw: _less(raw, 'RepetitionTime'),
+    'without the inversion time': lambda raw: _less(raw, 'InversionTime'),
+    'without the flip angle': lambda raw: _less(raw, 'FlipAngle'),
+    'without the field strength': lambda raw: _less(raw, 'MagneticFieldStrength'),
+    'without the scanner': lambda raw: _less(raw, 'Manufacturer', 'ManufacturersModelName'),
+    'without the slice thickness': lambda raw: _less(raw, 'SliceThickness'),
+    'without the dimension': lambda raw: _less(raw, 'MRAcquisitionType'),
+    'without the sequence': lambda raw: _less(raw, 'ScanningSequence', 'SequenceVariant', 'EchoTrainLength'),
+    'without the description': lambda raw: _less(raw, 'SeriesDescription', 'ProtocolName'),
     'nothing': lambda raw: {},
 }
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import wasserstein_distance
 
 from bids_distclip.acquisition.protocols import default_protocol
 from bids_distclip.benchmark.cases import as_prepared
+from bids_distclip.benchmark.intervals import half_width
 from bids_distclip.harmonizers.base import Harmonizer, Target
 from bids_distclip.harmonizers.tissue import with_tissue
 from bids_distclip.quality.metrics import psnr
@@ -36,9 +38,11 @@ TISSUES = ('white_matter', 'cortical_gray', 'csf', 'thalamus', 'putamen')
 
 #: Columns of ``travelers.tsv``: ``spread`` is the standard deviation over scanners of a tissue's median in one head,
 #: in units of the intensity scale, the mean over tissues and heads; ``off`` the mean absolute difference of those
-#: medians to the truth; ``told`` the balanced accuracy of the probe, ``chance`` and ``limit`` of permuted scanners.
-COLUMNS = ('family', 'engine', 'heads', 'scanners', 'spread', 'times_less', 'off', 'psnr_brain', 'told', 'chance',
-           'limit', 'p')
+#: medians to the truth; ``wasserstein`` the distance of the brain's intensities to the true ones, in those units;
+#: ``told`` the balanced accuracy of the probe, ``chance`` and ``limit`` of permuted scanners. ``_ci`` are half the
+#: widths of 95 % confidence intervals over heads.
+COLUMNS = ('family', 'engine', 'heads', 'scanners', 'spread', 'spread_ci', 'times_less', 'off', 'psnr_brain',
+           'psnr_brain_ci', 'wasserstein', 'told', 'chance', 'limit', 'p')
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,12 @@ def _tissues(head: Head, *, size: tuple[int, int, int], every: int) -> dict[str,
 
 @dataclass
 class _Found:
-    """What one engine made: per image its head, scanner and look, and nearness to the truth; per head the brightness
-    ``(S, tissues)`` and how far it is off."""
+    """What one engine made: per image its head, scanner and look, and the distance of intensities to the true ones; per
+    head nearness to the truth by scanner, the brightness ``(S, tissues)`` and how far it is off."""
 
     looks: list[tuple[str, str, list[float]]] = field(default_factory=list)
-    near: list[float] = field(default_factory=list)
+    near: list[list[float]] = field(default_factory=list)
+    apart: list[float] = field(default_factory=list)
     levels: list[np.ndarray] = field(default_factory=list)
     off: list[float] = field(default_factory=list)
 
@@ -167,12 +172,14 @@ def send(
         right = _medians(person.truth, person.tissues)
         for name, (engine, kind) in engines.items():
             one, levels = found[name], []
+            one.near.append([])
             target = person.image_target if kind == 'image' else person.metadata_target
             for scanner, scan in person.scans.items():
                 made = engine.harmonize(scan, target).data / target.scale
                 kept: Any = look(made, brain=scan.brain)
                 one.looks.append((person.head, scanner, [*kept['quantiles'], kept['sharpness']]))
-                one.near.append(psnr(np.clip(made, 0, 1), np.clip(person.truth, 0, 1), mask=scan.brain))
+                one.near[-1].append(psnr(np.clip(made, 0, 1), np.clip(person.truth, 0, 1), mask=scan.brain))
+                one.apart.append(float(wasserstein_distance(made[scan.brain], person.truth[scan.brain])))
                 levels.append(_medians(made, person.tissues))
             one.levels.append(np.array(levels))
             one.off.append(float(np.nanmean(np.abs(one.levels[-1] - right))))
@@ -190,15 +197,19 @@ def _medians(data: np.ndarray, tissues: Mapping[str, np.ndarray]) -> np.ndarray:
 def _row(person: Traveler, name: str, one: _Found, *, first: _Found) -> dict[str, Any]:
     heads, scanners, features = zip(*one.looks, strict=True)
     told = probe(np.array(features), scanners, people=heads)
+    spread = float(np.nanmean(_spreads(one)))
     return {
         'family': person.family,
         'engine': name,
         'heads': len(one.levels),
         'scanners': len(person.scans),
-        'spread': _spread(one),
-        'times_less': _spread(first) / max(_spread(one), 1e-9),
+        'spread': spread,
+        'spread_ci': half_width(_spreads(one)),
+        'times_less': float(np.nanmean(_spreads(first))) / max(spread, 1e-9),
         'off': float(np.mean(one.off)),
         'psnr_brain': float(np.mean(one.near)),
+        'psnr_brain_ci': half_width(np.mean(one.near, 1)),
+        'wasserstein': float(np.mean(one.apart)),
         'told': told.score,
         'chance': told.chance,
         'limit': told.limit,
@@ -206,5 +217,6 @@ def _row(person: Traveler, name: str, one: _Found, *, first: _Found) -> dict[str
     }
 
 
-def _spread(one: _Found) -> float:
-    return float(np.nanmean([np.std(levels, axis=0, ddof=1) for levels in one.levels]))
+def _spreads(one: _Found) -> np.ndarray:
+    """Return the mean over tissues of the standard deviation over scanners, one per head."""
+    return np.array([np.nanmean(np.std(levels, axis=0, ddof=1)) for levels in one.levels])

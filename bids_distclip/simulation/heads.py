@@ -23,6 +23,14 @@ LESIONS: dict[str, dict[str, tuple[float, float]]] = {
     'infarct': {'t1': (1.4, 2.6), 't2': (1.6, 4.0), 'pd': (1.05, 1.2), 'radius': (3.0, 20.0), 'count': (1, 2)},
 }
 
+#: Kinds that no training ever draws: what becomes of a lesion that is like none that was learnt (old blood, a cyst
+#: filled with fluid, calcium).
+UNSEEN: dict[str, dict[str, tuple[float, float]]] = {
+    'blood': {'t1': (0.45, 0.8), 't2': (0.25, 0.6), 'pd': (0.9, 1.0), 'radius': (3.0, 12.0), 'count': (1, 2)},
+    'cyst': {'t1': (3.0, 4.5), 't2': (8.0, 20.0), 'pd': (1.2, 1.35), 'radius': (3.0, 12.0), 'count': (1, 2)},
+    'calcium': {'t1': (0.75, 1.0), 't2': (0.4, 0.7), 'pd': (0.4, 0.7), 'radius': (2.0, 7.0), 'count': (1, 3)},
+}
+
 
 @dataclass(frozen=True)
 class Lesion:
@@ -272,7 +280,7 @@ def _draw_lesions(rng: np.random.Generator, anatomy: Anatomy, kinds: Sequence[st
     if len(places) == 0:
         return lesions
     for kind in kinds:
-        spec = LESIONS[kind]
+        spec = (LESIONS | UNSEEN)[kind]
         for _ in range(int(rng.integers(int(spec['count'][0]), int(spec['count'][1]) + 1))):
             center = np.array(np.unravel_index(rng.choice(places), anatomy.tissue.shape), dtype=np.float32)
             radius = rng.uniform(*spec['radius']) * rng.uniform(0.7, 1.4, 3)

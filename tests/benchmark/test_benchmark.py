@@ -48,7 +48,7 @@ def test_another_draw_asks_the_same_heads_under_other_protocols(cases):
 
 def test_the_table_tells_how_sure_a_mean_is():
     rows = [{'data': 'd', 'pair': 'p', 'engine': 'e', 'psnr': v, 'ssim': 0.9} for v in (20.0, 22.0, 24.0)]
-    assert '| 3 | 22.0 ± 1.2 / 0.900 |' in summary(rows)
+    assert '| 3 | 22.0 ± 5.0 / 0.900 |' in summary(rows)
     assert '| 2 | 21.0 / 0.900 |' in summary(rows[:2])
 
 

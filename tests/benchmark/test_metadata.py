@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bids_distclip.acquisition.sidecar import from_sidecar, to_sidecar
 from bids_distclip.benchmark.cases import simulated_cases
 from bids_distclip.benchmark.metadata import OUTCOMES, WAYS, ask_metadata, summary
 from bids_distclip.harmonizers.registry import get_harmonizer
@@ -76,3 +77,18 @@ def test_the_table_counts_outcomes_and_repeats_what_was_said(answers):
     assert len(lines) == 2 + 2 * len(WAYS)
     line = next(line for line in lines if line.startswith('| target | nothing |'))
     assert line == '| target | nothing |  |  |  | 1 |  |  | The sidecar says nothing about an acquisition. |'
+
+
+@pytest.mark.parametrize(('way', 'fields'), [
+    ('without the echo time', ['echo_time']),
+    ('without the inversion time', ['inversion_time']),
+    ('without the scanner', ['manufacturer', 'model']),
+    ('without the description', ['series_description']),
+])
+def test_a_field_that_is_removed_is_gone_and_nothing_else(answers, way, fields):
+    _, case, rows = answers
+    own = case.source.acquisition
+    left = from_sidecar(WAYS[way](to_sidecar(own)), suffix='T1w')
+    assert all(getattr(left, name) is None for name in fields)
+    assert left.flip_angle == own.flip_angle
+    assert way in {row['metadata'] for row in rows}

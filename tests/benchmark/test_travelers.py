@@ -67,10 +67,14 @@ def test_the_truth_has_no_scanner_left_and_is_not_off(rows):
     assert before['told'] > before['chance'] + 0.1
     assert oracle['spread'] < 1e-6
     assert oracle['off'] < 1e-6
+    assert oracle['wasserstein'] < 1e-6 < before['wasserstein']
+    assert 0 < before['spread_ci'] < 2 * before['spread']
+    assert before['psnr_brain_ci'] > 0
     assert oracle['told'] <= oracle['limit']
 
 
 def test_making_all_equal_is_seen_to_be_wrong(rows):
     assert rows['flat']['spread'] < 1e-6
     assert rows['flat']['off'] > 0.1
+    assert rows['flat']['wasserstein'] > 0.1
     assert rows['flat']['psnr_brain'] < rows['identity']['psnr_brain']
