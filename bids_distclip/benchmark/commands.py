@@ -14,7 +14,7 @@ from bids_distclip.benchmark.inputs import asked_cases, asked_engines, asked_pat
 def compare_pairs(args: argparse.Namespace) -> int:
     """Bring contrasts to each other by every engine."""
     from bids_distclip.benchmark.pictures import draw_case
-    from bids_distclip.benchmark.run import run_cases, summary
+    from bids_distclip.benchmark.run import paired_summary, run_cases, summary
     from bids_distclip.errors import UsageError
 
     if not args.labels and not args.brains:
@@ -26,7 +26,7 @@ def compare_pairs(args: argparse.Namespace) -> int:
         on_result=lambda case, name, made: draw_case(case, name, made, pictures),
         table=args.out / 'benchmark.tsv',
     )
-    (args.out / 'benchmark.md').write_text(summary(rows), encoding='utf-8')
+    (args.out / 'benchmark.md').write_text(summary(rows) + '\n' + paired_summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0
 

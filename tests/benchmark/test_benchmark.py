@@ -8,7 +8,7 @@ import pytest
 from bids_distclip.benchmark.cases import PAIRS, real_cases, simulated_cases, thinned
 from bids_distclip.benchmark.pictures import draw_case
 from bids_distclip.benchmark.realism import measure, write_realism
-from bids_distclip.benchmark.run import run_cases, summary, write_table
+from bids_distclip.benchmark.run import paired_summary, run_cases, summary, write_table
 from bids_distclip.harmonizers.base import Harmonized
 from bids_distclip.simulation.phantom import phantom
 
@@ -50,6 +50,17 @@ def test_the_table_tells_how_sure_a_mean_is():
     rows = [{'data': 'd', 'pair': 'p', 'engine': 'e', 'psnr': v, 'ssim': 0.9} for v in (20.0, 22.0, 24.0)]
     assert '| 3 | 22.0 ± 5.0 / 0.900 |' in summary(rows)
     assert '| 2 | 21.0 / 0.900 |' in summary(rows[:2])
+
+
+def test_engines_are_compared_person_by_person():
+    rows = [
+        {'data': 'd', 'head': h, 'draw': 0, 'pair': 'p', 'engine': e, 'psnr': 10.0 * h + up, 'ssim': 0.9}
+        for h in range(3) for e, up in (('nyul', 0.0), ('distclip, image', 2.0))
+    ]
+    assert '| p | distclip, image | +2.0 ± 0.0 |' in paired_summary(rows)
+    assert '| p | distclip, image | +2.0 |' in paired_summary(rows[:4])
+    own = [{**row, 'pair': 'p (own)'} for row in rows]
+    assert 'own' not in paired_summary(own)
 
 
 def test_where_nothing_is_to_do_the_source_is_the_truth(cases):
