@@ -227,3 +227,37 @@ def test_setup_looks_for_torch_for_processors_unless_pip_was_told_of_other_place
     done, calls = checkout('setup', 'test', 'docs', **environment)
     assert done.returncode == 0, done.stderr
     assert calls[-2:] == ['python -m pip install -q -c constraints-cpu.txt -e .[test,docs]', f'index: {index}']
+
+
+def ablations(tmp_path: Path, *names: str) -> subprocess.CompletedProcess:
+    """Run the script with a training that writes down what it was asked for, and makes a card."""
+    trainer = tmp_path / 'bin' / 'distclip'
+    trainer.parent.mkdir(exist_ok=True)
+    trainer.write_text(
+        '#!/bin/sh\necho "$@"\nwhile [ "$1" != --export ]; do shift; done\nmkdir -p "$2"\n: > "$2/model_card.json"\n'
+    )
+    trainer.chmod(0o755)
+    return subprocess.run(
+        [SCRIPTS / 'ablations', 'labels', tmp_path / 'out', *names], capture_output=True, text=True, check=False,
+        env={**os.environ, 'PATH': f'{trainer.parent}:{os.environ["PATH"]}', 'STEPS': '7'},
+    )
+
+
+def test_every_ablation_is_trained_once_for_as_many_steps_with_a_flag_of_its_own(tmp_path):
+    from bids_distclip.cli.toolbox import build_parser
+
+    lines = ablations(tmp_path).stdout.splitlines()
+    parsed = [vars(build_parser('train').parse_args(line.split())) for line in lines]
+    assert len(parsed) == 10
+    assert {options['steps'] for options in parsed} == {7}
+    whole = parsed[0]
+    changed = [{k for k in whole if options[k] != whole[k]} - {'out', 'export'} for options in parsed]
+    assert [len(names) for names in changed] == [0] + 9 * [1]
+    assert len({tuple((k, options[k]) for k in names) for options, names in zip(parsed, changed, strict=True)}) == 10
+    assert ablations(tmp_path, 'adain').stdout == 'adain: trained already\n'
+
+
+def test_an_ablation_that_is_not_known_is_told(tmp_path):
+    done = ablations(tmp_path, 'no-brain')
+    assert done.returncode == 64
+    assert 'no ablation no-brain' in done.stderr
