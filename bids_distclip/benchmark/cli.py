@@ -18,6 +18,7 @@ COMMANDS = {
     'tone': 'hold_tissues',
     'speed': 'measure_speed',
     'lesions': 'follow_lesions',
+    'limits': 'look_for_limits',
 }
 
 
@@ -34,7 +35,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
         'foreign, absurd and missing metadata; brightness of tissue as the network leaves it and held; '
         'how fast this machine is, and what its arithmetic would allow; '
-        'how lesions stand out, before and after',
+        'how lesions stand out, before and after; what keeps results from the truth',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'

@@ -223,6 +223,22 @@ def follow_lesions(args: argparse.Namespace) -> int:
     return 0
 
 
+def look_for_limits(args: argparse.Namespace) -> int:
+    """Measure what keeps results from the truth."""
+    from bids_distclip.benchmark.limits import COLUMNS, find_limits
+    from bids_distclip.errors import UsageError
+    from bids_distclip.networks.weights import load_trained
+
+    if not args.labels:
+        raise UsageError('The truth is known in simulated heads alone', cure='Give --labels.')
+    trained, heads, people = load_trained(args.weights), held_out(args), args.heads * args.draws
+    pairs = [p.strip().split('-') for p in (args.pairs or 'PDw-T2w,T1w-T2w,T2w-T1w,T2w-FLAIR').split(',')]
+    found = (row for a, b in pairs for row in find_limits(trained, heads, a, b, people=people))
+    for row in _kept(found, args.out / 'limits.tsv', columns=COLUMNS):
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
 def _kept(found: Iterable[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the rows; the table is written anew after each, so that a run cut short leaves what it found."""
     from bids_distclip.benchmark.trust import write_rows
