@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bids_distclip.networks.unet import AnatomyMapper, ConvBlock, UNet
 
@@ -24,11 +24,22 @@ def packed(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.to(dtype).contiguous(memory_format=torch.channels_last)
 
 
+def biased(layer: nn.Conv2d, dtype: torch.dtype) -> Tensor:
+    """Return a convolution's bias in the dtype."""
+    assert layer.bias is not None, 'a convolution without a bias'
+    return layer.bias.to(dtype)
+
+
+def exact(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return numbers in the dtype in which sums over maps of a dtype are to be taken: at least float32."""
+    return x.to(torch.promote_types(dtype, torch.float32))
+
+
 def normalized(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-    """Return the instance norm of ``(B, C, H, W)``, channels last, with a float32 affine."""
+    """Return the instance norm of ``(B, C, H, W)``, channels last, with an :func:`exact` affine."""
     if x.shape[-2] * x.shape[-1] >= SMALL:
         return F.group_norm(x, x.shape[1], weight, bias, _EPSILON)
-    wide = x.float()
+    wide = exact(x, x.dtype)
     off = wide - wide.mean((2, 3), keepdim=True)
     off *= torch.rsqrt((off * off).mean((2, 3), keepdim=True) + _EPSILON)
     if weight is not None and bias is not None:
@@ -49,12 +60,12 @@ class LeanBlock:
         weight, deep = block.first.weight, block.first.in_channels - skip
         self.first, self.second = packed(weight[:, :deep], dtype), packed(block.second.weight, dtype)
         self.first_skip = packed(weight[:, deep:], dtype) if skip else None
-        self.affine = block.norm_first.weight.float(), block.norm_first.bias.float()
-        scale, shift = block.norm_second.weight.float(), block.norm_second.bias.float()
+        self.affine = exact(block.norm_first.weight, dtype), exact(block.norm_first.bias, dtype)
+        scale, shift = block.norm_second.weight, block.norm_second.bias
         if block.film is not None and style is not None:
             more, further = block.film(style)[0].chunk(2)
             scale, shift = scale * (1 + more), shift * (1 + more) + further
-        self.affine_second = scale, shift
+        self.affine_second = exact(scale, dtype), exact(shift, dtype)
 
     def of_skip(self, skip: Tensor) -> Tensor:
         """Return the skip's part of the first convolution."""
@@ -70,19 +81,24 @@ class LeanBlock:
         return F.leaky_relu_(normalized(F.conv2d(x, self.second, padding=1), *self.affine_second), 0.1)
 
 
+def blocks(modules: nn.ModuleList) -> list[ConvBlock]:
+    """Return the blocks of a list."""
+    return [module for module in modules if isinstance(module, ConvBlock)]
+
+
 class LeanUNet:
     """A :class:`UNet` in one style, or without."""
 
     def __init__(self, unet: UNet, *, dtype: torch.dtype, style: Tensor | None = None) -> None:
         self.dtype = dtype
-        self.down = [LeanBlock(block, dtype=dtype, style=style) for block in unet.down]
+        self.down = [LeanBlock(block, dtype=dtype, style=style) for block in blocks(unet.down)]
         self.up = [
             LeanBlock(block, dtype=dtype, style=style, skip=wide)
-            for block, wide in zip(unet.up, unet.widths[-2::-1], strict=False)
+            for block, wide in zip(blocks(unet.up), unet.widths[-2::-1], strict=True)
         ]
 
     def features(self, x: Tensor) -> Tensor:
-        """Return ``(B, widths[0], H, W)`` of slices ``(B, 1, H, W)`` in float32."""
+        """Return ``(B, widths[0], H, W)`` of slices ``(B, 1, H, W)``."""
         features = packed(torch.cat([x, x.clamp(min=0).sqrt()], 1), self.dtype)
         skips = []
         for index, block in enumerate(self.down):
@@ -100,13 +116,14 @@ class LeanMapper(LeanUNet):
         super().__init__(mapper, dtype=dtype, style=style)
         self.physical = mapper.physical
         weight = mapper.out.weight
-        self.out = packed(weight[:, :-1], dtype), mapper.out.bias.to(dtype)
-        self.out_slice = weight[None, :, -1].to(dtype)
+        self.out = packed(weight[:, :-1], dtype), biased(mapper.out, dtype)
+        self.out_slice = packed(weight[:, -1:], dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return β ``(B, channels, H, W)`` of slices ``(B, 1, H, W)`` in float32."""
+        """Return β ``(B, channels, H, W)`` of slices ``(B, 1, H, W)``."""
         # Joining one channel to the features would tell torch that nothing is channels last.
-        beta = F.conv2d(self.features(x), *self.out).addcmul_(x.to(self.dtype), self.out_slice)
+        beta = F.conv2d(self.features(x), *self.out)
+        beta += F.conv2d(packed(x, self.dtype), self.out_slice)
         return beta if self.physical else torch.sigmoid(beta)
 
 

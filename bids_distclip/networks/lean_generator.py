@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bids_distclip.networks.ast import SOFTMAX_LIMIT, AdaptiveStyleTransfer
 from bids_distclip.networks.generator import Generator, StyleFusionDecoder, widened
-from bids_distclip.networks.lean import LeanBlock, LeanMapper, enlarged, normalized, packed
+from bids_distclip.networks.lean import LeanBlock, LeanMapper, biased, blocks, enlarged, exact, normalized, packed
 
 
 class LeanGenerator:
@@ -35,13 +35,13 @@ class LeanGenerator:
         return isinstance(generator, Generator) and generator.options.variant == 'ast'
 
     def change(self, x: Tensor) -> Tensor:
-        """Return what slices ``(B, 1, H, W)`` in float32 must change by to go from one style to the other."""
+        """Return what slices ``(B, 1, H, W)`` must change by to go from one style to the other."""
         beta = self.mapper(x)
         deep, skips = self.reader(beta)
         return self.target(beta, deep, skips) - self.source(beta, deep, skips)
 
     def render(self, x: Tensor) -> Tensor:
-        """Return slices ``(B, 1, H, W)``, given in float32, rendered in the target's style."""
+        """Return slices ``(B, 1, H, W)`` rendered in the target's style."""
         beta = self.mapper(x)
         return self.target(beta, *self.reader(beta))
 
@@ -50,10 +50,11 @@ class LeanReader:
     """What the decoder finds in β before any style: the deepest features, and the skips as the way up takes them."""
 
     def __init__(self, decoder: StyleFusionDecoder, *, dtype: torch.dtype) -> None:
-        widths = [block.first.out_channels for block in decoder.down]
-        self.down = [LeanBlock(block, dtype=dtype) for block in decoder.down]
+        down = blocks(decoder.down)
+        self.down = [LeanBlock(block, dtype=dtype) for block in down]
         self.up = [
-            LeanBlock(block, dtype=dtype, skip=wide) for block, wide in zip(decoder.up, widths[-2::-1], strict=True)
+            LeanBlock(block, dtype=dtype, skip=beside.first.out_channels)
+            for block, beside in zip(blocks(decoder.up), down[-2::-1], strict=True)
         ]
 
     def __call__(self, beta: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -70,11 +71,12 @@ class LeanPainter:
 
     def __init__(self, decoder: StyleFusionDecoder, theta: Tensor, *, dtype: torch.dtype) -> None:
         self.up = LeanReader(decoder, dtype=dtype).up
-        self.transfer = [LeanTransfer(one, theta, dtype=dtype) for one in decoder.transfer]
+        self.transfer = [LeanTransfer(one, theta, dtype=dtype)
+                         for one in decoder.transfer if isinstance(one, AdaptiveStyleTransfer)]
         scale, shift, scale_second, shift_second = decoder.film(theta)[0].chunk(4)
         self.point = _filmed(decoder.point, scale, shift, dtype)
         self.point_second = _filmed(decoder.point_second, scale_second, shift_second, dtype)
-        self.out = packed(decoder.out.weight, dtype), decoder.out.bias.to(dtype)
+        self.out = decoder.out.weight[:, :, 0, 0].to(dtype), biased(decoder.out, dtype)
 
     def __call__(self, beta: Tensor, deep: Tensor, skips: Sequence[Tensor]) -> Tensor:
         """Return slices ``(B, 1, H, W)`` from β and what :class:`LeanReader` found in it."""
@@ -87,14 +89,15 @@ class LeanPainter:
 
     def _pointwise(self, x: Tensor) -> Tensor:
         x = F.silu(F.conv2d(x, *self.point), inplace=True)
-        return F.conv2d(F.silu(F.conv2d(x, *self.point_second), inplace=True), *self.out)
+        x = F.silu(F.conv2d(x, *self.point_second), inplace=True)
+        # For a single channel a product of matrices is three times as fast as a convolution.
+        return F.linear(x.permute(0, 2, 3, 1), *self.out).permute(0, 3, 1, 2)
 
 
-def _filmed(layer: nn.Module, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _filmed(layer: nn.Conv2d, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a pointwise layer whose result is scaled by one more than ``scale`` and shifted."""
-    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
     weight = layer.weight * (1 + scale)[:, None, None, None]
-    return packed(weight, dtype), (layer.bias * (1 + scale) + shift).to(dtype)
+    return packed(weight, dtype), (biased(layer, shift.dtype) * (1 + scale) + shift).to(dtype)
 
 
 class LeanTransfer:
@@ -103,70 +106,70 @@ class LeanTransfer:
     def __init__(self, transfer: AdaptiveStyleTransfer, theta: Tensor, *, dtype: torch.dtype) -> None:
         channels, self.heads = transfer.query.out_channels, transfer.heads
         style = transfer.style(theta)
-        self.query_bias = (transfer.query.bias + transfer.query_style(style)[0]).to(dtype)
-        self.query, self.key, self.value, self.mix = (
+        query, key, value, mix = (
             layer.weight[:, :, 0, 0] for layer in (transfer.query, transfer.key, transfer.value, transfer.mix)
         )
-        self.both = torch.cat([self.query, self.key]).to(dtype)
-        self.key_bias, self.value_bias, self.mix_bias = (
-            layer.bias for layer in (transfer.key, transfer.value, transfer.mix)
-        )
+        bias = transfer.query.bias + transfer.query_style(style)[0]
+        self.pairs = channels == 2 * self.heads
+        difference = (query[0::2] - query[1::2], bias[0::2] - bias[1::2]) if self.pairs else (query, bias)
+        self.both, self.query_bias = torch.cat([difference[0], key]).to(dtype), difference[1].to(dtype)[:, None]
         which = torch.arange(channels, device=style.device) // (channels // self.heads)
-        self.same_head = (which[:, None] == which).to(style.dtype)
+        self.same_head = which[:, None] == which
+        self.value, self.mix = exact(value, dtype), exact(mix, dtype)
+        layers = ((query, bias), (key, transfer.key.bias), (value, None), (mix, None))
+        self.layers = [(weight.to(dtype), None if one is None else one.to(dtype)) for weight, one in layers]
         self.hidden = packed(transfer.hidden.weight[:, :channels], dtype)
         # A constant map that is padded with zeros has nine kinds of places: corners, sides and the middle.
         frame = F.conv2d(style[..., None, None].expand(-1, -1, 3, 3), transfer.hidden.weight[:, channels:],
                          transfer.hidden.bias, padding=1)
         self.hidden_bias = frame[0, :, 1, 1].to(dtype)
         self.frame = (frame - frame[:, :, 1:2, 1:2]).to(dtype)
-        bias, shift_bias = transfer.modulate.bias.chunk(2)
+        assert isinstance(transfer.modulate, nn.Conv2d), 'another variant'
+        bias, shift_bias = biased(transfer.modulate, dtype).chunk(2)
         weight, shift_weight = transfer.modulate.weight.chunk(2)
-        self.scale = packed(weight, dtype), (1 + bias).to(dtype)
-        self.shift = packed(shift_weight, dtype), shift_bias.to(dtype)
+        self.scale = packed(weight, dtype), 1 + bias
+        self.shift = packed(shift_weight, dtype), shift_bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return restyled features of the shape of ``x`` ``(B, C, H, W)``, channels last."""
-        linear = x.shape[-2] * x.shape[-1] > SOFTMAX_LIMIT
-        normal = normalized((self._attended if linear else self._attended_softmax)(x, normalized(x)))
+        batch, channels, height, width = x.shape
+        flat, normal = (t.permute(0, 2, 3, 1).reshape(batch, -1, channels) for t in (x, normalized(x)))
+        attended = (self._linear if height * width > SOFTMAX_LIMIT else self._softmax)(flat, normal)
+        normal = normalized(attended.view(batch, height, width, channels).permute(0, 3, 1, 2))
         hidden = F.conv2d(normal, self.hidden, self.hidden_bias, padding=1)
         _add_frame(hidden, self.frame)
         hidden.relu_()
         return F.conv2d(hidden, *self.shift, padding=1).addcmul_(F.conv2d(hidden, *self.scale, padding=1), normal)
 
-    def _attended(self, x: Tensor, normal: Tensor) -> Tensor:
-        """Add linear attention to ``x``.
+    def _linear(self, flat: Tensor, normal: Tensor) -> Tensor:
+        """Add linear attention to features ``(B, N, C)``, but for what is the same at all their positions.
 
-        Keys and values meet in one small matrix per slice, into which values and mixing go as well: the values
-        themselves are never made. A bias of the keys cancels in their softmax.
+        A norm follows, which removes that: of the biases of values and mixing nothing is left, as the weights of a
+        query sum to one in every head; the keys' cancels in their softmax. Keys and features meet in one small matrix
+        per slice, into which values and mixing go: the values themselves are never made.
         """
-        batch, channels, height, width = x.shape
-        flat, flat_normal = (t.permute(0, 2, 3, 1).reshape(batch, -1, channels) for t in (x, normal))
-        both = torch.bmm(self.both.expand(batch, -1, -1), flat_normal.transpose(1, 2))
-        query, key = both[:, :channels], both[:, channels:]
-        query += self.query_bias[:, None]
-        met = torch.bmm(key.softmax(-1), flat).float()
-        values = (met @ self.value.T + self.value_bias) * self.same_head
-        # The weights of a query sum to one in every head, so that its rows can carry the bias.
-        mixed = values @ self.mix.T + self.mix_bias / self.heads
-        split = query.view(batch, self.heads, -1, height * width)
-        weights = split.softmax(2).view(batch, channels, -1)
-        made = torch.baddbmm(flat, weights.transpose(1, 2), mixed.to(x.dtype))
-        return made.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        batch, positions, channels = flat.shape
+        both = torch.bmm(self.both.expand(batch, -1, -1), normal.transpose(1, 2))
+        query, key = both[:, :-channels], both[:, -channels:]
+        query += self.query_bias
+        met = exact(torch.bmm(key.softmax(-1), flat), flat.dtype)
+        mixed = ((met @ self.value.T) * self.same_head) @ self.mix.T
+        if self.pairs:
+            # Two weights that sum to one are one weight of the difference.
+            query, mixed = query.sigmoid_(), mixed[:, 0::2] - mixed[:, 1::2]
+        else:
+            query = query.view(batch, self.heads, -1, positions).softmax(2).view(batch, channels, -1)
+        return torch.baddbmm(flat, query.transpose(1, 2), mixed.to(flat.dtype))
 
-    def _attended_softmax(self, x: Tensor, normal: Tensor) -> Tensor:
-        """Add softmax attention to ``x``."""
-        batch, channels, height, width = x.shape
-        flat, flat_normal = (t.permute(0, 2, 3, 1).reshape(batch, -1, channels) for t in (x, normal))
-
-        def layer(t: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            made = F.linear(t, weight.to(t.dtype), bias.to(t.dtype))
-            return made.view(batch, -1, self.heads, channels // self.heads).transpose(1, 2)
-
-        query, key = (layer(flat_normal, *one) for one in ((self.query, self.query_bias), (self.key, self.key_bias)))
-        found = F.scaled_dot_product_attention(query, key, layer(flat, self.value, self.value_bias))
-        made = flat + F.linear(found.transpose(1, 2).reshape(batch, -1, channels), self.mix.to(x.dtype),
-                               self.mix_bias.to(x.dtype))
-        return made.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    def _softmax(self, flat: Tensor, normal: Tensor) -> Tensor:
+        """Add softmax attention to features ``(B, N, C)``, but for what is the same at all their positions."""
+        batch, positions, channels = flat.shape
+        query, key, value = (
+            F.linear(given, *layer).view(batch, positions, self.heads, -1).transpose(1, 2)
+            for given, layer in zip((normal, normal, flat), self.layers, strict=False)
+        )
+        found = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        return flat + F.linear(found.reshape(batch, positions, channels), *self.layers[-1])
 
 
 def _add_frame(x: Tensor, frame: Tensor) -> None:
