@@ -95,7 +95,6 @@ class DistClip:
         With ``every`` part of it, else without what takes long and weighs nothing beside the others.
         What is as large as the whole image is made in place or let go, as a head of 1 mm takes 64 MiB each time.
         """
-        from bids_distclip.networks.bank import describe_styles
         from bids_distclip.networks.memory import keep_freed_memory
         from bids_distclip.networks.weights import load_trained
 
@@ -111,46 +110,39 @@ class DistClip:
         np.clip(image, 0, None, out=image)
         precision = self._precision()
         box = _around(head)
-        near = image[box], head[box], brain[box]
+        near = head[box]
         fused, spread = self._passes(
-            trained, near[0], styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
+            trained, image[box], styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
         )
         out = np.zeros_like(image) if synthesize else image.copy()
-        fused *= near[1]
+        fused *= near
         fused += out[box]
         out[box] = np.clip(fused, 0, None)
         known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
         doubt = None
         if every or spread is None or _weighs(known, 'style'):
             doubt = self._doubt(
-                trained, (near[0], out[box], near[2]), styles, source, target, spacing, precision, not synthesize
+                trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize, box
             )
-        parts = _terms(*near, planes=spread, style=doubt)
-        del image, near, fused
+        parts = _terms(near, noise=noise_level(image, mask=brain), planes=spread, style=doubt)
+        del image, fused
         held = None
         if self.hold_tissue and not synthesize:
             held = tone(trained.photometer, source, styles, from_ras(out, affine))
         if held is not None:
             out = held.applied(out)
-            parts['tissue'] = held.doubt(out[box]) * head[box]
-        trust = describe_styles(
-            trained.bank,
-            pictures=(styles.seen, seen_in(trained.clip, out, brain, spacing)),
-            told=(styles.told, styles.shown),
-            families=(source.family or '', target.family),
-            pictured=target.image is not None,
-        )
+            parts['tissue'] = held.doubt(out[box]) * near
         details: dict[str, Any] = {
             **self._settings(trained, axes, precision),
             **styles.words,
             'mode': 'synthesis' if synthesize else 'residual',
-            'style': trust,
+            'style': _trust(trained, styles, source, target, (out, brain, spacing)),
             **({} if held is None else {'tissue_held': held.told()}),
             'seconds': round(time.monotonic() - began, 2),
         }
         units = None
         if len(parts) > 1:
-            units = _back(_whole(_combined(parts, known) * head[box] * target.scale, box, head.shape), affine)
+            units = _back(_whole(_combined(parts, known) * near * target.scale, box, head.shape), affine)
         out *= target.scale
         return Harmonized(_back(out, affine), units, details), parts, box
 
@@ -211,8 +203,9 @@ class DistClip:
         spacing: tuple[float, ...],
         precision: str,
         residual: bool,
+        box: Box,
     ) -> np.ndarray | None:
-        """Return what other styles would make different, None where no acquisition of a family is known."""
+        """Return what other styles would make different in a box, None where no acquisition of a family is known."""
         import torch
 
         from bids_distclip.harmonizers.doubt import neighbours, style_doubt
@@ -235,7 +228,24 @@ class DistClip:
             residual=residual,
             precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
             batch=self.batch_size,
+            box=box,
         )
+
+
+def _trust(
+    trained: Trained, styles: Styles, source: Prepared, target: Target,
+    seen: tuple[np.ndarray, np.ndarray, tuple[float, ...]],
+) -> dict[str, Any]:
+    """Return what styles say of a result that is ``seen``: picture, brain and spacing."""
+    from bids_distclip.networks.bank import describe_styles
+
+    return describe_styles(
+        trained.bank,
+        pictures=(styles.seen, seen_in(trained.clip, *seen)),
+        told=(styles.told, styles.shown),
+        families=(source.family or '', target.family),
+        pictured=target.image is not None,
+    )
 
 
 def _around(head: np.ndarray) -> Box:
@@ -255,10 +265,10 @@ def _back(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def _terms(
-    image: np.ndarray, head: np.ndarray, brain: np.ndarray, *, planes: np.ndarray | None, style: np.ndarray | None
+    head: np.ndarray, *, noise: float, planes: np.ndarray | None, style: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Return what an uncertainty is made of, within the head; ``planes`` is the spread over these."""
-    parts = {'noise': head * np.float32(noise_level(image, mask=brain))}
+    parts = {'noise': head * np.float32(noise)}
     parts |= {name: part * head for name, part in (('planes', planes), ('style', style)) if part is not None}
     return parts
 
