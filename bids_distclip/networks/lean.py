@@ -1,7 +1,7 @@
 """U-Nets as they run when nothing is learnt: one dtype throughout, channels last, each style folded into the weights.
 
-Under autocast on a processor half of a generator's time goes into casts, copies to and from the layout that
-convolutions want, normalization in the other layout and bilinear enlargement there. Here the weights are cast once and
+Under autocast on a processor much of a generator's time goes into casts, copies to and from the layout that
+convolutions want, and normalization and bilinear enlargement in the other layout. Here the weights are cast once and
 every array stays in the convolutions' layout. The numbers are those of the modules (tests hold both against each
 other); what is trained and saved are the modules alone.
 """
