@@ -1,8 +1,7 @@
-"""Ways to run the same generator, to be compared: torch as the app does, channels last, OpenVINO where it is there."""
+"""Ways to run the same generator, to be compared: as the app does, module by module, OpenVINO where it is there."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -13,23 +12,38 @@ from torch import Tensor, nn
 from bids_distclip.networks.generator import Generator
 
 #: What the app does comes first.
-ENGINES = ('torch', 'channels last', 'openvino')
+ENGINES = ('torch', 'modules', 'openvino')
 
 
 def engines_here(device: str) -> list[str]:
-    """Return the engines that can run on a device; OpenVINO on a processor where it is installed."""
-    there = not device.startswith('cuda') and find_spec('openvino') is not None
-    return [name for name in ENGINES if name != 'openvino' or there]
+    """Return the engines that can run on a device; a card runs the modules anyway, and OpenVINO has to be installed."""
+    if device.startswith('cuda'):
+        return ['torch']
+    return [name for name in ENGINES if name != 'openvino' or find_spec('openvino') is not None]
 
 
 def as_engine(generator: Generator, name: str, *, precision: str, batch: int) -> Any:
     """Return what :func:`bids_distclip.networks.inference.run_plane` takes for a generator, run by an engine."""
     if name == 'torch':
         return generator
-    if name == 'channels last':
-        other: Any = copy.deepcopy(generator)
-        return other.to(memory_format=torch.channels_last)
+    if name == 'modules':
+        return Modules(generator)
     return OpenVino(generator, precision=precision, batch=batch)
+
+
+class Modules:
+    """The generator as it is trained: its modules one after the other, under autocast for bfloat16."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator, self.mapper = generator, generator.mapper
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return the generator's parameters: they tell the device."""
+        return self.generator.parameters()
+
+    def change(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """Return what slices ``(B, 1, H, W)`` must change by, as the generator does."""
+        return self.generator.change(x, source, target)
 
 
 class OpenVino:

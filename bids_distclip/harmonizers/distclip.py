@@ -13,12 +13,14 @@ from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.harmonizers.styles import Styles, find_styles, seen_in
 from bids_distclip.harmonizers.tone import tone
 from bids_distclip.quality.metrics import noise_level
-from bids_distclip.volume.planes import axes_to_run, fuse
+from bids_distclip.volume.planes import axes_to_run, bounding_box, fuse
 from bids_distclip.volume.prepared import Prepared
 from bids_distclip.volume.ras import from_ras, ras_spacing, to_ras
 
 if TYPE_CHECKING:
     from bids_distclip.networks.weights import Trained
+
+Box = tuple[slice, ...]
 
 
 class DistClip:
@@ -69,7 +71,7 @@ class DistClip:
         Within one family the change between two renderings is added to the source; with ``synthesize`` the picture is
         rendered from the anatomy alone. Outside the head nothing but the curve of a held tissue changes the source.
         """
-        return self.explain(source, target, synthesize=synthesize)[0]
+        return self._answered(source, target, synthesize, every=False)[0]
 
     def explain(
         self, source: Prepared, target: Target, *, synthesize: bool = False
@@ -80,7 +82,19 @@ class DistClip:
         (:mod:`bids_distclip.harmonizers.doubt`), ``noise`` the source's, ``tissue`` what a whole tissue may be off
         (:mod:`bids_distclip.harmonizers.tone`); those that cannot be told are missing.
         """
-        from bids_distclip.networks.bank import describe_styles
+        answer, parts, box = self._answered(source, target, synthesize, every=True)
+        affine = source.volume.affine
+        shape = to_ras(source.head, affine).shape
+        return answer, {name: _back(_whole(part, box, shape), affine) for name, part in parts.items()}
+
+    def _answered(
+        self, source: Prepared, target: Target, synthesize: bool, *, every: bool
+    ) -> tuple[Harmonized, dict[str, np.ndarray], Box]:
+        """Return the answer, and what its uncertainty is made of in the box around the head: beyond it there is none.
+
+        With ``every`` part of it, else without what takes long and weighs nothing beside the others.
+        What is as large as the whole image is made in place or let go, as a head of 1 mm takes 64 MiB each time.
+        """
         from bids_distclip.networks.memory import keep_freed_memory
         from bids_distclip.networks.weights import load_trained
 
@@ -93,41 +107,44 @@ class DistClip:
         spacing = ras_spacing(affine)
         styles = find_styles(trained, source, target, synthesize=synthesize)
         axes = axes_to_run(spacing)[0 if self.planes == 3 else -1 :]
-        image = np.clip(image, 0, None)
+        np.clip(image, 0, None, out=image)
         precision = self._precision()
-        fused, spread, box = self._passes(
-            trained, (image, head), styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
+        box = _around(head)
+        near = head[box]
+        fused, spread = self._passes(
+            trained, image[box], styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
         )
         out = np.zeros_like(image) if synthesize else image.copy()
-        out[box] = np.clip(out[box] + fused * head[box], 0, None)
-        doubt = self._doubt(trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize)
-        parts = _terms(image, brain, head, planes=(spread, box), style=doubt)
+        fused *= near
+        fused += out[box]
+        out[box] = np.clip(fused, 0, None)
+        known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
+        doubt = None
+        if every or spread is None or _weighs(known, 'style'):
+            doubt = self._doubt(
+                trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize, box
+            )
+        parts = _terms(near, noise=noise_level(image, mask=brain), planes=spread, style=doubt)
+        del image, fused
         held = None
         if self.hold_tissue and not synthesize:
             held = tone(trained.photometer, source, styles, from_ras(out, affine))
         if held is not None:
             out = held.applied(out)
-            parts['tissue'] = held.doubt(out) * head
-        known = trained.uncertainty.get('synthesis' if synthesize else 'residual') if self.calibrate else None
-        uncertainty = _combined(parts, known) * head if len(parts) > 1 else None
-        trust = describe_styles(
-            trained.bank,
-            pictures=(styles.seen, seen_in(trained.clip, out, brain, spacing)),
-            told=(styles.told, styles.shown),
-            families=(source.family or '', target.family),
-            pictured=target.image is not None,
-        )
+            parts['tissue'] = held.doubt(out[box]) * near
         details: dict[str, Any] = {
             **self._settings(trained, axes, precision),
             **styles.words,
             'mode': 'synthesis' if synthesize else 'residual',
-            'style': trust,
+            'style': _trust(trained, styles, source, target, (out, brain, spacing)),
             **({} if held is None else {'tissue_held': held.told()}),
             'seconds': round(time.monotonic() - began, 2),
         }
-        units = None if uncertainty is None else _back(uncertainty * target.scale, affine)
-        answer = Harmonized(_back(out * target.scale, affine), units, details)
-        return answer, {name: _back(part, affine) for name, part in parts.items()}
+        units = None
+        if len(parts) > 1:
+            units = _back(_whole(_combined(parts, known) * near * target.scale, box, head.shape), affine)
+        out *= target.scale
+        return Harmonized(_back(out, affine), units, details), parts, box
 
     def _precision(self) -> str:
         from bids_distclip.networks.inference import best_precision
@@ -147,27 +164,23 @@ class DistClip:
     def _passes(
         self,
         trained: Trained,
-        picture: tuple[np.ndarray, np.ndarray],
+        image: np.ndarray,
         styles: Styles,
         *,
         axes: Sequence[int],
         spacing: tuple[float, ...],
         precision: str,
         residual: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None, tuple[slice, ...]]:
-        """Return what the networks make of the box around the head, its spread over planes, and the box."""
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what the networks make of the part around the head, and its spread over planes."""
         import torch
 
         from bids_distclip.networks.inference import run_plane
 
-        image, head = picture
-        box = (
-            tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head)) if head.any() else (slice(None),) * 3
-        )
         passes = [
             run_plane(
                 trained.generator,
-                image[box],
+                image,
                 axis=axis,
                 spacing=spacing,
                 source=styles.source,
@@ -178,7 +191,7 @@ class DistClip:
             )
             for axis in axes
         ]
-        return *fuse(passes), box
+        return fuse(passes)
 
     def _doubt(
         self,
@@ -190,8 +203,9 @@ class DistClip:
         spacing: tuple[float, ...],
         precision: str,
         residual: bool,
+        box: Box,
     ) -> np.ndarray | None:
-        """Return what other styles would make different, None where no acquisition of a family is known."""
+        """Return what other styles would make different in a box, None where no acquisition of a family is known."""
         import torch
 
         from bids_distclip.harmonizers.doubt import neighbours, style_doubt
@@ -214,30 +228,57 @@ class DistClip:
             residual=residual,
             precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
             batch=self.batch_size,
+            box=box,
         )
 
 
+def _trust(
+    trained: Trained, styles: Styles, source: Prepared, target: Target,
+    seen: tuple[np.ndarray, np.ndarray, tuple[float, ...]],
+) -> dict[str, Any]:
+    """Return what styles say of a result that is ``seen``: picture, brain and spacing."""
+    from bids_distclip.networks.bank import describe_styles
+
+    return describe_styles(
+        trained.bank,
+        pictures=(styles.seen, seen_in(trained.clip, *seen)),
+        told=(styles.told, styles.shown),
+        families=(source.family or '', target.family),
+        pictured=target.image is not None,
+    )
+
+
+def _around(head: np.ndarray) -> Box:
+    """Return the box around the head, all there is where there is none."""
+    return bounding_box(head) if head.any() else (slice(None),) * 3
+
+
+def _whole(part: np.ndarray, box: Box, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of a shape that has ``part`` in a box and is zero beyond, float32."""
+    whole = np.zeros(shape, np.float32)
+    whole[box] = part
+    return whole
+
+
 def _back(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    return from_ras(array, affine).astype(np.float32)
+    return from_ras(array, affine).astype(np.float32, copy=False)
 
 
 def _terms(
-    image: np.ndarray,
-    brain: np.ndarray,
-    head: np.ndarray,
-    *,
-    planes: tuple[np.ndarray | None, tuple[slice, ...]],
-    style: np.ndarray | None,
+    head: np.ndarray, *, noise: float, planes: np.ndarray | None, style: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Return what an uncertainty is made of, on the image's grid; the spread over planes comes with its box."""
-    parts = {'noise': head * np.float32(noise_level(image, mask=brain))}
-    spread, box = planes
-    if spread is not None:
-        parts['planes'] = np.zeros_like(image)
-        parts['planes'][box] = spread * head[box]
-    if style is not None:
-        parts['style'] = style * head
+    """Return what an uncertainty is made of, within the head; ``planes`` is the spread over these."""
+    parts = {'noise': head * np.float32(noise)}
+    parts |= {name: part * head for name, part in (('planes', planes), ('style', style)) if part is not None}
     return parts
+
+
+def _weighs(known: Mapping[str, float] | None, name: str) -> bool:
+    """Tell whether a term matters: not where a whole unit of it weighs less than a hundredth of the floor.
+
+    The root of the summed squares would then change by less than one in ten thousand.
+    """
+    return known is None or known[name] > 0.01 * known['floor']
 
 
 def _combined(parts: Mapping[str, np.ndarray], known: Mapping[str, float] | None) -> np.ndarray:

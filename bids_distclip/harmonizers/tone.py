@@ -34,6 +34,8 @@ LEAST, LIMITS = 500, (0.8, 1.25)
 #: sets the scale. One that stretched a real, flat T1w (gray matter at 0.95 of white) by more showed structure beyond
 #: every sound result's.
 SLOPES = (0.8, 1.25)
+#: So many slices are worked on at once.
+_SLAB = 16
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ class Tone:
         if len(order) == 1:
             return (image * np.float32(top)).astype(np.float32)
         curve = PchipInterpolator(np.append(before, 2 * before[-1]), np.append(after, 2 * after[-1]))
-        inside = curve(np.clip(image, 0, before[-1]))
-        return np.where(image < before[-1], inside, image * top).astype(np.float32)
+        out = np.empty(image.shape, np.float32)
+        # The curve is evaluated in float64: slab by slab it takes no gigabyte.
+        for start in range(0, len(image), _SLAB):
+            part = image[start : start + _SLAB]
+            out[start : start + _SLAB] = np.where(part < before[-1], curve(np.clip(part, 0, before[-1])), part * top)
+        return out
 
 
 @functools.cache

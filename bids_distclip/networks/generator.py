@@ -104,7 +104,7 @@ class StyleFusionDecoder(nn.Module):
         return self.out(point)
 
 
-def _widened(theta: Tensor) -> Tensor:
+def widened(theta: Tensor) -> Tensor:
     """Return unit vectors with coordinates of about a quarter.
 
     Linear layers would hardly notice them unscaled; with coordinates of order one, 512 of them at a time, one optimizer
@@ -139,11 +139,11 @@ class Generator(nn.Module):
 
     def anatomy(self, x: Tensor, source: Tensor) -> Tensor:
         """Return β ``(B, channels, H, W)`` of slices ``(B, 1, H, W)`` in the style ``source`` ``(B, 512)``."""
-        return self.mapper(x, _widened(source) if self.options.mapper_style else None)
+        return self.mapper(x, widened(source) if self.options.mapper_style else None)
 
     def render(self, beta: Tensor, target: Tensor) -> Tensor:
         """Return β rendered in the style ``target``, ``(B, 1, H, W)``."""
-        return self.decoder(beta, _widened(target))
+        return self.decoder(beta, widened(target))
 
     def harmonize(self, x: Tensor, source: Tensor, target: Tensor, *, residual: bool) -> Tensor:
         """Return slices ``(B, 1, H, W)`` in the target's style; ``residual`` for one and the same contrast family."""
@@ -157,7 +157,7 @@ class Generator(nn.Module):
         """
         beta = self.anatomy(x, source)
         skips = self.decoder.read(beta)
-        first, second = (self.decoder.paint(beta, skips, _widened(theta)) for theta in (source, target))
+        first, second = (self.decoder.paint(beta, skips, widened(theta)) for theta in (source, target))
         return second - first
 
     def count(self) -> int:

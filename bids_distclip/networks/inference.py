@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bids_distclip.networks.generator import Generator
+from bids_distclip.networks.lean_generator import LeanGenerator
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.networks.photometer import SIDE, Photometer
 from bids_distclip.networks.sides import at_size
@@ -103,33 +104,35 @@ def run_plane(
     pixel = [s for a, s in enumerate(spacing) if a != axis]
     out = np.zeros(stack.shape, dtype=np.float32)
     filled = np.flatnonzero(stack.reshape(len(stack), -1).max(1) > 0)
-    for start in range(0, len(filled), batch):
-        chosen = filled[start : start + batch]
-        x = torch.as_tensor(np.ascontiguousarray(stack[chosen]), device=device)[:, None]
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, precision, enabled=precision != torch.float32),
-        ):
-            y = _slices(generator, x, pixel, source, target, residual)
-        out[chosen] = y[:, 0].float().cpu().numpy()
+    with torch.inference_mode():
+        made = _between(generator, source, target, residual=residual, precision=precision)
+        for start in range(0, len(filled), batch):
+            chosen = filled[start : start + batch]
+            x = torch.as_tensor(np.ascontiguousarray(stack[chosen]), device=device)[:, None]
+            low, high = NATIVE_SPACING
+            size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip(x.shape[-2:], pixel, strict=True)]
+            y = at_size(made, x, size=size, multiple=generator.mapper.multiple, sharp=True)
+            out[chosen] = y[:, 0].float().cpu().numpy()
     return np.moveaxis(out, 0, axis)
 
 
-def _slices(
-    generator: Generator,
-    x: Tensor,
-    pixel: Sequence[float],
-    source: Tensor,
-    target: Tensor,
-    residual: bool,
-) -> Tensor:
-    low, high = NATIVE_SPACING
-    size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip(x.shape[-2:], pixel, strict=True)]
-    from_, to = source.expand(len(x), -1), target.expand(len(x), -1)
+def _between(
+    generator: Generator, source: Tensor, target: Tensor, *, residual: bool, precision: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """Return what changes slices ``(B, 1, H, W)`` from one style to another, or renders them in the other.
 
-    def made(fitted: Tensor) -> Tensor:
-        if residual:
-            return generator.change(fitted, from_, to)
-        return generator.render(generator.anatomy(fitted, from_), to)
+    On a processor in the lean way, where the network can be run so; a card has no use for it.
+    """
+    device = next(generator.parameters()).device.type
+    if device == 'cpu' and LeanGenerator.knows(generator):
+        lean = LeanGenerator(generator, source=source, target=target, dtype=precision)
+        return lean.change if residual else lean.render
 
-    return at_size(made, x, size=size, multiple=generator.mapper.multiple, sharp=True)
+    def made(slices: Tensor) -> Tensor:
+        from_, to = source.expand(len(slices), -1), target.expand(len(slices), -1)
+        with torch.autocast(device, precision, enabled=precision != torch.float32):
+            if residual:
+                return generator.change(slices, from_, to)
+            return generator.render(generator.anatomy(slices, from_), to)
+
+    return made

@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from bids_distclip.quality.gradient import alignment, box, gradient, magnitude
-from bids_distclip.quality.guard import compare_structure
+from bids_distclip.quality.guard import Guard, compare_structure
 from bids_distclip.quality.parts import brain_parts
 
 if TYPE_CHECKING:
@@ -112,9 +112,11 @@ def noise_level(data: np.ndarray, *, mask: np.ndarray) -> float:
     """
     if not mask.any():
         return float('nan')
+    part = box(mask, margin=1)
+    data, inside = data[part].astype(np.float64), mask[part]
     kernel = ndimage.generate_binary_structure(3, 1).astype(float) / 6
     kernel[1, 1, 1] = 0
-    rough = (data - ndimage.convolve(data.astype(np.float64), kernel))[mask]
+    rough = (data - ndimage.convolve(data, kernel))[inside]
     return float(1.4826 * np.median(np.abs(rough - np.median(rough))) / np.sqrt(7 / 6))
 
 
@@ -188,17 +190,20 @@ def metric_table() -> dict[str, dict[str, str]]:
     return yaml.safe_load((files('bids_distclip.quality') / 'metrics.yaml').read_text(encoding='utf-8'))
 
 
-def image_metrics(source: Prepared, harmonized: np.ndarray, target: Target) -> dict[str, dict[str, Any]]:
+def image_metrics(
+    source: Prepared, harmonized: np.ndarray, target: Target, *, guard: Guard | None = None
+) -> dict[str, dict[str, Any]]:
     """Return the numbers of one image: name to value, before, label, unit, meaning and good.
 
     ``harmonized`` is ``(X, Y, Z)`` on the source's grid, in the target's units. All intensities are compared
     on normalized scales, source / scale and harmonized / target.scale. ``before`` is the same number of the
     source, or None where that makes no sense; a number that cannot be computed is None. The distance to the
-    target's histogram is there only when the target is an image of known brain.
+    target's histogram is there only when the target is an image of known brain. ``guard`` is the comparison of both
+    structures, where it is known already.
     """
     before = source.volume.data / np.float32(source.scale)
     after = np.asarray(harmonized, dtype=np.float32) / np.float32(target.scale)
-    values = _structure(before, after, source=source)
+    values = _structure(before, after, source=source, guard=guard)
     values |= _intensity(before, after, source=source, target=target)
     table = metric_table()
     return {
@@ -217,10 +222,12 @@ def style_metrics(style: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _structure(before: np.ndarray, after: np.ndarray, *, source: Prepared) -> dict[str, tuple]:
+def _structure(
+    before: np.ndarray, after: np.ndarray, *, source: Prepared, guard: Guard | None
+) -> dict[str, tuple]:
     spacing = source.volume.spacing
     found = brain_structure(before, after, brain=source.brain, spacing=spacing)
-    guard = compare_structure(before, after, mask=source.brain, spacing=spacing)
+    guard = guard or compare_structure(before, after, mask=source.brain, spacing=spacing)
     found |= {
         'structure_lost': guard.lost, 'structure_invented': guard.invented,
         'structure_lost_peak': guard.peak_lost, 'structure_invented_peak': guard.peak_invented,

@@ -22,6 +22,7 @@ from bids_distclip.workflow.weights import known_acquisitions
 if TYPE_CHECKING:
 
     from bids_distclip.harmonizers.base import Harmonized, Target
+    from bids_distclip.quality.guard import Guard
     from bids_distclip.volume.prepared import Prepared
 
 #: What a person can do about an image whose result could not be trusted.
@@ -37,15 +38,18 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
     Where the result cannot be trusted the source is passed through instead, under another name. The image and its
     sidecar come last: while they are not there, a later run does all of it again.
     """
+    from bids_distclip.quality.guard import compare_structure
     from bids_distclip.quality.metrics import image_metrics, style_metrics
     from bids_distclip.quality.profile import look
     from bids_distclip.quality.trust import doubts
     from bids_distclip.volume.mask import stripped_brain
 
-    metrics = image_metrics(source, result.data, target) | style_metrics(result.details.get('style', {}))
+    guard = compare_structure(source.volume.data / source.scale, result.data / target.scale, mask=source.brain,
+                              spacing=source.volume.spacing)
+    metrics = image_metrics(source, result.data, target, guard=guard) | style_metrics(result.details.get('style', {}))
     looks = {'before': look(source.volume.data / source.scale, brain=source.brain),
              'after': look(result.data / target.scale, brain=source.brain)}
-    drawn, trouble = _figures(run, job=job, source=source, result=result, target=target)
+    drawn, trouble = _figures(run, job=job, source=source, result=result, target=target, guard=guard)
     stripped = stripped_brain(source.volume) is not None
     doubtful = doubts({name: entry['value'] for name, entry in metrics.items()}, synthesize=job.synthesize,
                       engine=str(result.details.get('engine')))
@@ -169,20 +173,18 @@ def _remove(run: Run, relative: str) -> None:
 
 
 def _figures(
-    run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target
+    run: Run, *, job: Job, source: Prepared, result: Harmonized, target: Target, guard: Guard
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Draw the figures of the record; those that cannot be drawn are told, and never fail an image."""
     if run.settings.report_figures == 'none':
         return {}, ()
     folder = record_path(run.output_dir, job.subject, job.name).parent
     try:
-        from bids_distclip.quality.guard import compare_structure, find_places
+        from bids_distclip.quality.guard import find_places
         from bids_distclip.reports.figures import draw_figures
         from bids_distclip.reports.findings import draw_findings
         from bids_distclip.reports.stylemap import draw_style_map, read_points
 
-        guard = compare_structure(source.volume.data / source.scale, result.data / target.scale, mask=source.brain,
-                                  spacing=source.volume.spacing)
         figures = draw_figures(source, result.data, target, uncertainty=result.uncertainty, structure=guard.map,
                                out_dir=folder, stem=job.name)
         findings = draw_findings(source, result.data, target, structure=guard.map, out_dir=folder, stem=job.name,

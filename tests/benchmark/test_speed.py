@@ -87,7 +87,7 @@ def test_every_engine_makes_the_same_change(generator, name):
 
 
 def test_a_card_has_no_engine_for_processors():
-    assert engines_here('cuda') == ['torch', 'channels last']
+    assert engines_here('cuda') == ['torch']
 
 
 def test_rows_are_held_against_their_bars():

@@ -176,6 +176,20 @@ def test_what_the_guides_leave_open_is_part_of_the_uncertainty():
     np.testing.assert_array_equal(bare.data, answer.data)
 
 
+def test_what_weighs_nothing_in_the_uncertainty_is_not_computed(monkeypatch):
+    def never(*given, **named):
+        raise AssertionError('other styles were tried')
+
+    source = prepared()
+    whole, _ = DistClip().explain(source, target(FLASH))
+    monkeypatch.setattr(DistClip, '_doubt', never)
+    answer = DistClip().harmonize(source, target(FLASH))
+    np.testing.assert_array_equal(answer.data, whole.data)
+    np.testing.assert_allclose(answer.uncertainty, whole.uncertainty, rtol=2e-4)
+    with pytest.raises(AssertionError, match='other styles'):
+        DistClip().harmonize(source, target(FLASH), synthesize=True)
+
+
 def test_where_the_target_is_the_sources_own_protocol_no_other_style_makes_a_difference():
     _, parts = DistClip().explain(prepared(), target(MPRAGE))
     assert parts['style'].max() == 0

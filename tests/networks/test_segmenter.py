@@ -88,3 +88,12 @@ def test_weights_come_back_and_others_are_refused(tmp_path):
     save_weights(other, model, options={'widths': (4, 16)})
     with pytest.raises(BadData, match='do not fit'):
         load_segmenter(other)
+
+
+def test_shares_are_those_of_the_network_itself():
+    torch.manual_seed(0)
+    model, data = Segmenter((4, 8)).eval(), np.random.default_rng(0).random((3, 20, 24)).astype(np.float32)
+    found = tissue_shares(model, data, spacing=(1, 1, 1), axes=(0,), pixels=(0.5, 2.0))
+    with torch.inference_mode():
+        shares = model(torch.as_tensor(data)[:, None]).softmax(1)
+    np.testing.assert_allclose(found, shares.movedim(0, 1).numpy(), atol=1e-5)
