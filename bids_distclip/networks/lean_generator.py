@@ -23,10 +23,12 @@ class LeanGenerator:
 
     def __init__(self, generator: Generator, *, source: Tensor, target: Tensor, dtype: torch.dtype) -> None:
         own, other = widened(source), widened(target)
+        decoder = generator.decoder
+        assert isinstance(decoder, StyleFusionDecoder), 'another variant'
         self.mapper = LeanMapper(generator.mapper, dtype=dtype, style=own if generator.options.mapper_style else None)
-        self.reader = LeanReader(generator.decoder, dtype=dtype)
+        self.reader = LeanReader(decoder, dtype=dtype)
         self.source, self.target = (
-            LeanPainter(generator.decoder, theta, dtype=dtype) for theta in (own, other)
+            LeanPainter(decoder, theta, dtype=dtype) for theta in (own, other)
         )
 
     @staticmethod
