@@ -20,15 +20,15 @@ from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.protocol import Protocol, draw_protocol
 from bids_distclip.simulation.volumes import simulate_volumes
 
-#: Where the one image lies below its dataset.
-SCAN = Path('sub-01') / 'anat' / 'sub-01_T1w.nii.gz'
+#: Where the one image lies below its dataset, and the same image again.
+SCAN, TWIN = (Path(f'sub-{label}') / 'anat' / f'sub-{label}_T1w.nii.gz' for label in ('01', '02'))
 #: Voxels of 1 mm that the geometric head needs, with some air around it.
 _SIZE = (172, 212, 204)
 _GAIN, _NOISE = 800.0, 0.01
 
 
 def write_person(root: Path, *, grid: int = 256) -> Path:
-    """Write a BIDS dataset of one geometric head, a T1w of ``grid`` cubed voxels of 1 mm, and return its folder."""
+    """Write a BIDS dataset of one geometric head, a T1w of ``grid`` cubed voxels of 1 mm, twice; return its folder."""
     chosen = scan_protocol()
     size = min(_SIZE[0], grid), min(_SIZE[1], grid), min(_SIZE[2], grid)
     made = simulate_volumes(Head(phantom(), seed=0, deform_mm=2.0), [chosen], size=size, seed=0)[0]
@@ -40,6 +40,8 @@ def write_person(root: Path, *, grid: int = 256) -> Path:
     affine[:3, 3] -= corner
     _describe(root, chosen)
     _save(root / SCAN, np.clip(np.round(whole * _GAIN), 0, 32767).astype(np.int16), affine)
+    (root / TWIN).parent.mkdir(parents=True)
+    (root / TWIN).hardlink_to(root / SCAN)
     return root
 
 
@@ -92,15 +94,15 @@ def help_spent(*, repeats: int = 5) -> Spent:
     return min((launched(['--help']) for _ in range(repeats)), key=lambda spent: spent.work)
 
 
-def app_spent(data: Path, out: Path, *, weights: Path | None, device: str) -> Spent:
-    """Return what the app takes for a dataset of one image, from start to page.
+def app_spent(data: Path, out: Path, *, images: int, weights: Path | None, device: str) -> Spent:
+    """Return what the app takes for one or both images of :func:`write_person`'s dataset, from start to page.
 
     Every step runs in the process of the app itself: the time of workers that outlive it would be nobody's.
     """
     plugin = out.parent / f'{out.name}_plugin.yaml'
     plugin.write_text('plugin: Linear\n', encoding='utf-8')
     words = [str(data), str(out), 'participant', '--skip-bids-validation', '--notrack', '--device', device,
-             '--use-plugin', str(plugin)]
+             '--use-plugin', str(plugin), '--participant-label', *('01', '02')[:images]]
     return launched([*words, *(['--weights', str(weights)] if weights else [])])
 
 

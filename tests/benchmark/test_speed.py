@@ -113,6 +113,13 @@ def test_a_person_to_time_has_a_head_in_the_middle_of_a_grid_of_millimetres(tmp_
     assert volume.spacing == pytest.approx((1, 1, 1))
     assert volume.data.std() > 10
     assert (data / 'T1w.json').exists()
+    assert (data / launches.TWIN).read_bytes() == (data / launches.SCAN).read_bytes()
+
+
+def test_what_a_run_takes_once_is_shared_by_its_images():
+    # Ten seconds to start, and twenty for each image.
+    assert speed.one_of_many(30.0, 50.0, images=10) == pytest.approx(21)
+    assert speed.one_of_many(30.0, 50.0, images=1) == pytest.approx(30)
 
 
 def test_one_of_many_people_is_planned_and_help_is_given(tmp_path):
