@@ -43,6 +43,7 @@ def _train_eye(args: argparse.Namespace) -> int:
     )
     save_eye(args.out / EYE, eye)
     told = {'parameters': sum(p.numel() for p in eye.parameters()), 'steps': STEPS,
+            'anatomies': [a.name for a in training_heads(args.labels)],
             'slices': f'{args.steps} batches of 8 simulated slices under 12 protocols each, seed {args.seed}'}
     refresh_card(args.out, eye=told)
     return 0

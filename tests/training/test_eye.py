@@ -64,7 +64,8 @@ def test_the_head_is_no_help_in_finding_the_acquisition():
 
 
 def test_the_command_writes_an_eye_and_its_map(tmp_path, monkeypatch):
-    monkeypatch.setattr('bids_distclip.training.eye.training_heads', lambda labels: [phantom(seed=3)])
+    for module in ('eye', 'run_parts'):
+        monkeypatch.setattr(f'bids_distclip.training.{module}.training_heads', lambda labels: [phantom(seed=3)])
     monkeypatch.setattr('bids_distclip.training.eye.learn', lambda *a, steps, **k: learn(*a, steps=2, **k))
     parser = argparse.ArgumentParser()
     add_train_arguments(parser)
