@@ -16,11 +16,10 @@ from bids_distclip.benchmark.cases import Case
 from bids_distclip.benchmark.failures import FAILURES, WRONG
 from bids_distclip.harmonizers.base import Target
 from bids_distclip.harmonizers.distclip import DistClip
-from bids_distclip.harmonizers.styles import describe_place, seen_style, tells_enough, word_style
+from bids_distclip.harmonizers.styles import seen_style, tells_enough, word_style
 from bids_distclip.networks.bank import describe_styles
 from bids_distclip.networks.weights import Trained, load_trained
 from bids_distclip.quality.guard import compare_structure
-from bids_distclip.volume.ras import to_ras
 
 #: Numbers that can carry a limit, and on which side a failure lies.
 NUMBERS = {
@@ -102,10 +101,8 @@ def _styles(trained: Trained, case: Case, *, picture: np.ndarray | None, target:
     guide = seen_style(trained.clip, shown) if shown else word_style(trained, target.acquisition, target.family)
     volume = source.volume.with_data((picture * source.scale).astype(np.float32)) if picture is not None else None
     output = seen if volume is None else seen_style(trained.clip, replace(source, volume=volume))
-    found = describe_styles(trained.bank, pictures=(seen, output), told=(own, guide),
-                            families=(str(source.family), target.family), pictured=shown is not None)
-    made = source.volume.data / source.scale if picture is None else picture
-    return found | describe_place(trained, source, target, output=to_ras(made, source.volume.affine))
+    return describe_styles(trained.bank, pictures=(seen, output), told=(own, guide),
+                           families=(str(source.family), target.family), pictured=shown is not None)
 
 
 def _known(styles: Mapping[str, Any]) -> dict[str, Any]:

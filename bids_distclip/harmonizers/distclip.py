@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_distclip.harmonizers.base import Harmonized, Target
-from bids_distclip.harmonizers.styles import Styles, describe_place, find_styles, seen_in
+from bids_distclip.harmonizers.styles import Styles, find_styles, seen_in
 from bids_distclip.harmonizers.tone import tone
 from bids_distclip.quality.metrics import noise_level
 from bids_distclip.volume.planes import axes_to_run, fuse
@@ -117,7 +117,6 @@ class DistClip:
             families=(source.family or '', target.family),
             pictured=target.image is not None,
         )
-        trust |= describe_place(trained, source, target, output=out)
         details: dict[str, Any] = {
             **self._settings(trained, axes, precision),
             **styles.words,

@@ -128,27 +128,6 @@ def word_style(trained: Trained, acquisition: Acquisition, family: str | None) -
     return embed_words(trained.clip, whole_prompt(acquisition, family))
 
 
-def describe_place(trained: Trained, source: Prepared, target: Target, *, output: np.ndarray) -> dict[str, Any]:
-    """Return where source, output and target lie as the eye sees them, JSON-ready; nothing where there is no eye.
-
-    ``output`` is a RAS volume ``(X, Y, Z)`` on its normalized scale. See
-    :func:`bids_distclip.networks.eye.describe_places`.
-    """
-    from bids_distclip.networks.eye import describe_places, read_prompts
-
-    eye, shown = trained.eye, target.image
-    if eye is None or not source.brain.any() or (shown and not shown.brain.any()):
-        return {}
-    affine = source.volume.affine
-    made = _sight_in(eye, output, to_ras(source.brain, affine), ras_spacing(affine))
-    if shown:
-        guide = sight(eye, shown)
-    else:
-        guide = eye.tell(read_prompts(trained.clip, [whole_prompt(target.acquisition, target.family)]))
-    return describe_places(eye, pictures=(sight(eye, source), made), target=guide,
-                           families=(source.family or '', target.family))
-
-
 def sight(eye: Eye, picture: Prepared) -> Tensor:
     """Return the place ``(1, SIZE)`` of a prepared image in the space of the eye."""
     affine = picture.volume.affine

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from bids_distclip.errors import BadData, NoInput
 from bids_distclip.networks.bank import BANK, Bank, load_bank
-from bids_distclip.networks.eye import EYE, Eye, load_eye
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.photometer import PHOTOMETER, Photometer, load_photometer
@@ -39,8 +38,7 @@ class Trained:
 
     ``bank`` holds the acquisitions they know; None where the folder has none. ``uncertainty`` maps residual and
     synthesis to the weights of :data:`TERMS` that make intensity units of them; empty where it was not calibrated.
-    ``photometer`` finds styles of pictures; without one the image tower does. ``eye`` says where pictures lie among
-    prompts; without one the image tower does.
+    ``photometer`` finds styles of pictures; without one the image tower does.
     """
 
     generator: Generator
@@ -50,7 +48,6 @@ class Trained:
     bank: Bank | None = None
     uncertainty: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     photometer: Photometer | None = None
-    eye: Eye | None = None
 
 
 def save_weights(path: Path, model: torch.nn.Module, *, options: dict[str, Any], half: bool = True) -> None:
@@ -107,13 +104,13 @@ def load_trained(folder: Path | None = None, *, device: str = 'cpu') -> Trained:
     folder = DEFAULT if folder is None else Path(folder)
     card = json.loads((folder / CARD).read_text(encoding='utf-8')) if (folder / CARD).exists() else {}
     generator, clip = load_generator(folder / GENERATOR), load_clip(folder / CLIP)
-    bank, eye = load_bank(folder / BANK), load_eye(folder / EYE)
+    bank = load_bank(folder / BANK)
     return Trained(generator.to(device).eval(), clip.to(device).eval(), card, weights_sha256(folder), bank,
-                   _calibration(folder), load_photometer(folder / PHOTOMETER), eye and eye.to(device))
+                   _calibration(folder), load_photometer(folder / PHOTOMETER))
 
 
 def weights_sha256(folder: Path | None = None) -> str:
-    """Return one digest over the weight files, and bank, photometer, eye and segmenter where there are any."""
+    """Return one digest over the weight files, and bank, photometer and segmenter where there are any."""
     folder = DEFAULT if folder is None else Path(folder)
     digest = hashlib.sha256()
     for name in (GENERATOR, CLIP):
@@ -121,7 +118,7 @@ def weights_sha256(folder: Path | None = None) -> str:
         if not path.exists():
             raise NoInput('Weights are missing', file=path, cure='Give a folder that holds them, or reinstall.')
         digest.update(path.read_bytes())
-    for path in (folder / BANK, folder / PHOTOMETER, folder / EYE, folder / SEGMENTER):
+    for path in (folder / BANK, folder / PHOTOMETER, folder / SEGMENTER):
         if path.exists():
             digest.update(path.read_bytes())
     return digest.hexdigest()

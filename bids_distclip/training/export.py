@@ -19,7 +19,6 @@ from bids_distclip.acquisition.prompt import whole_prompt
 from bids_distclip.acquisition.record import FAMILIES
 from bids_distclip.errors import NoInput
 from bids_distclip.networks.bank import BANK, Bank, make_bank, save_bank
-from bids_distclip.networks.eye import EYE, PLACES
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.photometer import PHOTOMETER
@@ -114,15 +113,13 @@ def refresh_card(folder: Path, **parts: Any) -> None:
 
 
 def keep_photometer(source: Path, folder: Path) -> None:
-    """Copy photometer and eye of the MR-CLIP in ``source`` beside weights that were trained with that very MR-CLIP.
+    """Copy the photometer of the MR-CLIP in ``source`` beside weights that were trained with that very MR-CLIP.
 
-    Those that are there already stay.
+    One that is there already stays.
     """
-    for first, *others in ((PHOTOMETER,), (EYE, PLACES)):
-        if (source / first).exists() and not (folder / first).exists():
-            for name in (first, *others):
-                shutil.copyfile(source / name, folder / name)
-            refresh_card(folder)
+    if (source / PHOTOMETER).exists() and not (folder / PHOTOMETER).exists():
+        shutil.copyfile(source / PHOTOMETER, folder / PHOTOMETER)
+        refresh_card(folder)
 
 
 def write_card(folder: Path, *, training: Mapping[str, Any], parameters: Mapping[str, int]) -> Path:

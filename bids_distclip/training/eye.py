@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bids_distclip.acquisition.prompt import whole_prompt
-from bids_distclip.acquisition.record import FAMILIES
 from bids_distclip.errors import BadData
 from bids_distclip.networks.eye import Eye, read_prompts
 from bids_distclip.networks.look import LOOK, describe_look
 from bids_distclip.networks.memory import keep_freed_memory
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.photometer import SIDE
-from bids_distclip.simulation.protocol import Protocol, draw_protocol
+from bids_distclip.simulation.protocol import Protocol
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
 from bids_distclip.training.loop import schedule
 from bids_distclip.training.prompts import training_prompt
@@ -39,8 +38,6 @@ WIDEST = 3
 FEWEST = 10
 #: Steps of the training, some minutes of a processor.
 STEPS = 2000
-#: Acquisitions per family that the eye knows afterwards.
-KNOWN = 160
 #: Stands for minus infinity among logits.
 _NEVER = -1e4
 
@@ -155,9 +152,7 @@ def learn(
         if (step + 1) % max(1, steps // 20) == 0:
             shown = (f'{name} {float(value.detach()):.3f}' for name, value in parts.items())
             print(f'step {step + 1}  ' + '  '.join(shown), flush=True)
-    eye.eval().requires_grad_(False)
-    eye.know(*known_places(eye, clip))
-    return eye
+    return eye.eval().requires_grad_(False)
 
 
 def losses(
@@ -198,16 +193,6 @@ def across_heads(logits: Tensor, same: Tensor, slices: Tensor) -> Tensor:
     rivals = torch.logsumexp(logits.masked_fill(~beside | itself, _NEVER), 1, keepdim=True)
     nearer = F.softplus(rivals - logits)
     return 0.5 * ((share * nearer[some]).sum(1).mean() - (share * wanted[some]).sum(1).mean())
-
-
-def known_places(eye: Eye, clip: MRCLIP, *, seed: int = 77) -> tuple[Tensor, list[str]]:
-    """Return the places of prompts of protocols drawn as in training, and their contrast families."""
-    rng = np.random.default_rng(seed)
-    families = [family for _ in range(KNOWN) for family in FAMILIES]
-    known = [draw_protocol(rng, family=family).acquisition for family in families]
-    prompts = [whole_prompt(one, family) for one, family in zip(known, families, strict=True)]
-    with torch.inference_mode():
-        return eye.tell(read_prompts(clip, prompts)), families
 
 
 def _prompts(protocols: Sequence[Protocol], rng: np.random.Generator) -> tuple[list[str], list[str]]:

@@ -13,10 +13,8 @@ from bids_distclip.workflow.targets import TargetSpec
 #: Where the default weights are shipped, and the files that count, in this order, as in ``networks/weights.py``.
 SHIPPED = Path(__file__).parent.parent / 'weights'
 FILES = ('distclip.safetensors', 'mrclip.safetensors')
-#: Count where they are there, in this order.
-OPTIONAL = ('bank.safetensors', 'photometer.safetensors', 'eye.safetensors', 'segmenter.safetensors')
-#: Maps of known acquisitions, which decide nothing: the eye's, and that of weights without one.
-MAPS = ('places.tsv', 'acquisitions.tsv')
+#: Count where they are there, in this order; and the map of known acquisitions, which decides nothing.
+OPTIONAL, MAP = ('bank.safetensors', 'photometer.safetensors', 'segmenter.safetensors'), 'acquisitions.tsv'
 
 #: Engines that learn from a target image and know nothing of metadata.
 NEED_IMAGE = ('histogram', 'nyul', 'whitestripe')
@@ -54,5 +52,4 @@ def engine_weights_sha256(engine: str, *, weights: Path | None) -> str | None:
 
 def known_acquisitions(weights: Path | None) -> Path:
     """Return the table of where the acquisitions lie that the weights know; it need not be there."""
-    folder = weights or SHIPPED
-    return next((folder / name for name in MAPS if (folder / name).is_file()), folder / MAPS[-1])
+    return (weights or SHIPPED) / MAP

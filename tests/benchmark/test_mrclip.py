@@ -23,8 +23,8 @@ from bids_distclip.benchmark.mrclip import (
 )
 from bids_distclip.benchmark.numbers import foreign, number_order
 from bids_distclip.networks.bank import make_bank
-from bids_distclip.networks.eye import SIZE
-from bids_distclip.networks.weights import load_trained
+from bids_distclip.networks.eye import EYE, SIZE, load_eye
+from bids_distclip.networks.weights import DEFAULT, load_trained
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.protocol import draw_protocol
 
@@ -148,10 +148,10 @@ def test_a_real_scan_is_ranked_among_the_sidecars_of_others(tmp_path, make_scan,
 
 
 def test_with_an_eye_pictures_and_prompts_lie_in_its_space(protocols):
-    trained = load_trained()
-    seen = see(trained.clip, [phantom(seed=5)], protocols[:2], seed=1, eye=trained.eye, heads=2, slices=1)
+    trained, eye = load_trained(), load_eye(DEFAULT / EYE)
+    seen = see(trained.clip, [phantom(seed=5)], protocols[:2], seed=1, eye=eye, heads=2, slices=1)
     assert seen.theta.shape == (4, SIZE)
-    assert embed_protocols(trained.clip, protocols, eye=trained.eye).shape == (6, SIZE)
+    assert embed_protocols(trained.clip, protocols, eye=eye).shape == (6, SIZE)
 
 
 def test_a_collapsed_model_finds_nothing():
@@ -163,7 +163,7 @@ def test_a_collapsed_model_finds_nothing():
 @pytest.mark.parametrize('with_eye', [False, True])
 def test_the_shipped_model_finds_the_family_of_a_head_it_never_saw(tmp_path: Path, with_eye):
     trained = load_trained()
-    eye = trained.eye if with_eye else None
+    eye = load_eye(DEFAULT / EYE) if with_eye else None
     asked = question(trained.clip, trained.bank, [phantom(seed=5)], eye=eye, count=20, picture=tmp_path / 'map.png')
     answers = list(asked)
     assert (tmp_path / 'map.png').stat().st_size > 10_000

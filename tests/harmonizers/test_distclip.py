@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -13,7 +12,6 @@ from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.harmonizers.base import Target
 from bids_distclip.harmonizers.distclip import DistClip
 from bids_distclip.harmonizers.styles import PICTURED, guide_style, seen_style
-from bids_distclip.networks.eye import EYE, SIZE, Eye, save_eye
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, load_trained, save_weights
@@ -150,25 +148,6 @@ def test_how_a_picture_lies_in_its_array_and_how_bright_it_is_stored_change_no_s
     torch.testing.assert_close(guide_style(trained, flipped, 'T1w'), style, atol=1e-4, rtol=0)
     brighter = replace(picture, volume=picture.volume.with_data(picture.volume.data * 7), scale=picture.scale * 7)
     torch.testing.assert_close(guide_style(trained, brighter, 'T1w'), style, atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize('guide', ['metadata', 'image'])
-def test_an_eye_says_where_pictures_lie_and_changes_none(weights, tmp_path, guide):
-    torch.manual_seed(0)
-    eye = Eye().eval()
-    eye.know(torch.nn.functional.normalize(torch.randn(30, SIZE), dim=1), ['T1w', 'T2w'] * 15)
-    folder = shutil.copytree(weights, tmp_path / 'weights')
-    save_eye(folder / EYE, eye)
-    source = prepared()
-    asked = target() if guide == 'metadata' else Target('image', 'other', 'T1w', FLASH, image=prepared(seed=1))
-    engines = {'without': DistClip(weights=weights, planes=1), 'with': DistClip(weights=folder, planes=1)}
-    found = {name: engine.harmonize(source, asked) for name, engine in engines.items()}
-    np.testing.assert_array_equal(found['with'].data, found['without'].data)
-    np.testing.assert_array_equal(found['with'].uncertainty, found['without'].uncertainty)
-    style, before = (found[name].details['style'] for name in ('with', 'without'))
-    assert set(style) - set(before) == {'source_family', 'output_family', 'map'}
-    assert {name: style[name] for name in before} == before
-    assert set(style['map']) == {'source', 'output', 'target'}
 
 
 def test_thick_slices_are_run_in_their_own_plane_and_say_nothing_of_uncertainty(weights):

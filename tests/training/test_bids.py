@@ -339,5 +339,4 @@ def test_the_shipped_weights_are_adapted_from_the_command_line(dataset, tmp_path
     # The styles are those of the shipped weights, and so is what finds them in pictures.
     trained = load_trained(tmp_path / 'weights')
     assert trained.photometer is not None
-    assert trained.eye is not None
     assert trained.sha256 == card['sha256']

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from bids_distclip.errors import NoInput
-from bids_distclip.workflow.weights import FILES, MAPS, OPTIONAL, SHIPPED, engine_weights_sha256, known_acquisitions
+from bids_distclip.workflow.weights import FILES, OPTIONAL, SHIPPED, engine_weights_sha256
 
 
 @pytest.fixture
@@ -44,10 +44,3 @@ def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(NoInput, match=name):
         engine_weights_sha256('distclip', weights=folder)
-
-
-def test_the_map_is_the_one_places_were_found_on(folder):
-    eye, towers = MAPS
-    assert known_acquisitions(folder) == folder / eye
-    (folder / eye).unlink()
-    assert known_acquisitions(folder) == folder / towers
