@@ -29,7 +29,7 @@ class Answer:
 
 
 def draw_map(seen: Tensor, told: Tensor, protocols: Sequence[Protocol], path: Path) -> Path:
-    """Draw prompts and pictures ``(P, 512)`` on the prompts' first two principal axes, by family and by vendor."""
+    """Draw prompts and pictures ``(P, D)`` on the prompts' first two principal axes, by family and by vendor."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -59,6 +59,7 @@ def question_mrclip(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.mrclip import question, real_ranks
     from bids_distclip.errors import NoInput, UsageError
     from bids_distclip.networks.bank import BANK, load_bank
+    from bids_distclip.networks.eye import EYE, load_eye
     from bids_distclip.networks.weights import CLIP, DEFAULT, load_clip
     from bids_distclip.training.split import HELD_OUT, held_out_heads
 
@@ -70,10 +71,11 @@ def question_mrclip(args: argparse.Namespace) -> int:
     if not heads:
         raise NoInput(f'None of the held-out heads ({", ".join(HELD_OUT)}) is here', file=args.labels)
     folder = args.weights or DEFAULT
-    clip = load_clip(folder / CLIP).eval()
+    clip, eye = load_clip(folder / CLIP).eval(), load_eye(folder / EYE)
     answers = []
-    asked = question(clip, load_bank(folder / BANK), heads, picture=args.out / 'mrclip.png')
-    for answer in itertools.chain(asked, real_ranks(clip, args.bids, args.sidecars) if args.bids else ()):
+    asked = question(clip, load_bank(folder / BANK), heads, eye=eye, picture=args.out / 'mrclip.png')
+    real = real_ranks(clip, args.bids, args.sidecars, eye=eye) if args.bids else ()
+    for answer in itertools.chain(asked, real):
         answers.append(answer)
         write_answers(answers, args.out / 'mrclip.tsv')
         print(answer)

@@ -1,4 +1,4 @@
-"""What pictures and prompts of drawn protocols become in MR-CLIP."""
+"""What pictures and prompts of drawn protocols become in MR-CLIP: what its eye makes of them, else its towers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bids_distclip.acquisition.prompt import whole_prompt
+from bids_distclip.networks.eye import Eye, read_prompts
+from bids_distclip.networks.look import describe_look
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
+from bids_distclip.networks.photometer import SIDE
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.protocol import Protocol
@@ -24,7 +27,7 @@ TOGETHER = 8
 
 @dataclass(frozen=True)
 class Seen:
-    """Unit vectors ``(N, 512)`` of pictures, and the number of the head ``(N,)`` and protocol ``(N,)`` of each."""
+    """Unit vectors ``(N, D)`` of pictures, and the number of the head ``(N,)`` and protocol ``(N,)`` of each."""
 
     theta: Tensor
     head: np.ndarray
@@ -37,6 +40,7 @@ def see(
     protocols: Sequence[Protocol],
     *,
     seed: int,
+    eye: Eye | None = None,
     heads: int = 1,
     slices: int = 3,
 ) -> Seen:
@@ -53,14 +57,22 @@ def see(
         for _ in range(heads):
             anatomy = anatomies[int(rng.integers(len(anatomies)))]
             head = Head(anatomy, seed=int(rng.integers(2**31)), lesion_kinds=('ms',))
-            theta.append(_look(clip, head, some, rng, slices=slices))
+            theta.append(_look(clip, head, some, rng, eye=eye, slices=slices))
             number += [len(theta)] * len(some)
             which += range(start, start + len(some))
     return Seen(torch.cat(theta), np.array(number), np.array(which))
 
 
-def _look(clip: MRCLIP, head: Head, protocols: Sequence[Protocol], rng: np.random.Generator, *, slices: int) -> Tensor:
-    found = torch.zeros(len(protocols), clip.config['embed_dim'])
+def _look(
+    clip: MRCLIP,
+    head: Head,
+    protocols: Sequence[Protocol],
+    rng: np.random.Generator,
+    *,
+    eye: Eye | None,
+    slices: int,
+) -> Tensor:
+    found = []
     for offset in np.linspace(-5, 35, slices):
         resolution = draw_resolution(rng)
         made = render_slice(
@@ -73,16 +85,18 @@ def _look(clip: MRCLIP, head: Head, protocols: Sequence[Protocol], rng: np.rando
             strip=2.0,
         )
         with torch.inference_mode():
-            found += clip.encode_image(fit_slices(made.noisy, pixel=(1.5, 1.5), size=clip.image_size))
-    return F.normalize(found, dim=1)
+            pictures = fit_slices(made.noisy, pixel=(1.5, 1.5), size=clip.image_size if eye is None else SIDE)
+            stripped = pictures[:, 0]
+            found.append(clip.encode_image(pictures) if eye is None else eye.see(describe_look(stripped, stripped > 0)))
+    return F.normalize(torch.stack(found).sum(0), dim=1)
 
 
-def embed_protocols(clip: MRCLIP, protocols: Sequence[Protocol]) -> Tensor:
-    """Return unit vectors ``(P, 512)`` of the words of protocols, nothing left out, plane unknown."""
-    return embed_prompts(clip, [whole_prompt(p.acquisition, p.family) for p in protocols])
+def embed_protocols(clip: MRCLIP, protocols: Sequence[Protocol], *, eye: Eye | None = None) -> Tensor:
+    """Return unit vectors ``(P, D)`` of the prompts of protocols, nothing left out, plane unknown."""
+    return embed_prompts(clip, [whole_prompt(p.acquisition, p.family) for p in protocols], eye=eye)
 
 
-def embed_prompts(clip: MRCLIP, prompts: Sequence[str]) -> Tensor:
-    """Return unit vectors ``(P, 512)`` of the words of prompts, which pictures can be compared with."""
+def embed_prompts(clip: MRCLIP, prompts: Sequence[str], *, eye: Eye | None = None) -> Tensor:
+    """Return unit vectors ``(P, D)`` of prompts, which pictures can be compared with: of their words without an eye."""
     with torch.inference_mode():
-        return clip.encode_words(prompts)
+        return clip.encode_words(prompts) if eye is None else eye.tell(read_prompts(clip, prompts))

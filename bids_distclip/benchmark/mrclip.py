@@ -15,8 +15,9 @@ from bids_distclip.audit.gather import gather_items
 from bids_distclip.benchmark.answers import Answer, draw_map
 from bids_distclip.benchmark.embedding import Seen, embed_prompts, embed_protocols, see
 from bids_distclip.benchmark.numbers import NUMBERS, foreign, number_order
-from bids_distclip.harmonizers.styles import seen_style
+from bids_distclip.harmonizers.styles import seen_style, sight
 from bids_distclip.networks.bank import Bank
+from bids_distclip.networks.eye import Eye
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.protocol import Protocol, draw_protocol
@@ -47,22 +48,26 @@ def question(
     bank: Bank | None,
     anatomies: Sequence[Anatomy],
     *,
+    eye: Eye | None = None,
     count: int = 500,
     seed: int = 4_000,
     picture: Path | None = None,
 ) -> Iterator[Answer]:
-    """Yield all answers on ``count`` protocols drawn anew, each seen on two of the given heads; draw the map."""
+    """Yield all answers on ``count`` protocols drawn anew, each seen on two of the given heads; draw the map.
+
+    Pictures and prompts are compared as the ``eye`` sees them, without one as the towers do.
+    """
     rng = np.random.default_rng([seed, 0])
     protocols = [draw_protocol(rng, family=FAMILIES[i % len(FAMILIES)]) for i in range(count)]
-    seen = see(clip, anatomies, protocols, seed=seed, heads=2)
+    seen = see(clip, anatomies, protocols, seed=seed, eye=eye, heads=2)
     first = _first_look(seen)
-    told = embed_protocols(clip, protocols)
+    told = embed_protocols(clip, protocols, eye=eye)
     if picture is not None:
         draw_map(first, told, protocols, picture)
     yield from retrieval(first, told, parts(protocols))
-    yield from _with_less(clip, first, protocols)
+    yield from _with_less(clip, first, protocols, eye=eye)
     yield from probes(seen.theta, [protocols[i] for i in seen.protocol], groups=seen.protocol, of='pictures')
-    yield from probes(told, protocols, groups=np.arange(count), of='words')
+    yield from probes(told, protocols, groups=np.arange(count), of='words' if eye is None else 'prompts')
     yield from triples(seen, [p.family for p in protocols])
     for name, (value, number) in number_order(clip, protocols[:60]).items():
         yield Answer('order of a number in the embedding of prompts (rank correlation)', name, value, 0.0, number)
@@ -71,7 +76,7 @@ def question(
 
 
 def _first_look(seen: Seen) -> Tensor:
-    """Return the first picture of every protocol ``(P, 512)``."""
+    """Return the first picture of every protocol ``(P, D)``."""
     _, rows = np.unique(seen.protocol, return_index=True)
     return seen.theta[torch.as_tensor(rows)]
 
@@ -98,7 +103,7 @@ def parts(protocols: Sequence[Protocol]) -> dict[str, np.ndarray]:
 def retrieval(seen: Tensor, told: Tensor, chosen: Mapping[str, np.ndarray]) -> Iterator[Answer]:
     """Yield how often a picture finds its own prompt among all P, and a prompt its picture, first or among five.
 
-    ``seen`` and ``told`` are ``(P, 512)``, row by row of one acquisition.
+    ``seen`` and ``told`` are ``(P, D)``, row by row of one acquisition.
     """
     for name, cosine in (('picture finds its prompt', seen @ told.T), ('prompt finds its picture', told @ seen.T)):
         rank = ranks(cosine)
@@ -120,7 +125,9 @@ def _hits(rank: np.ndarray, most: int) -> float:
     return float((rank < most).mean())
 
 
-def _with_less(clip: MRCLIP, seen: Tensor, protocols: Sequence[Protocol]) -> Iterator[Answer]:
+def _with_less(
+    clip: MRCLIP, seen: Tensor, protocols: Sequence[Protocol], *, eye: Eye | None
+) -> Iterator[Answer]:
     """Yield retrieval and the nearest prompt's family with each field a prompt tells removed from all prompts.
 
     The contrast family is inferred from what is left, and missing where that says nothing.
@@ -128,7 +135,8 @@ def _with_less(clip: MRCLIP, seen: Tensor, protocols: Sequence[Protocol]) -> Ite
     families = np.array([p.family for p in protocols])
     for name in ('', *TOLD):
         fields = (name,) if name else ()
-        told = embed_prompts(clip, [prompt(p.acquisition.without(*fields), plane='NONE') for p in protocols])
+        less = [prompt(p.acquisition.without(*fields), plane='NONE') for p in protocols]
+        told = embed_prompts(clip, less, eye=eye)
         cosine, part = seen @ told.T, f'without {name}' if name else 'no hint of the family'
         yield Answer('picture finds its prompt, among five', part, _hits(ranks(cosine), 5), 5 / len(seen), len(seen))
         found = float((families[cosine.argmax(1).numpy()] == families).mean())
@@ -138,7 +146,7 @@ def _with_less(clip: MRCLIP, seen: Tensor, protocols: Sequence[Protocol]) -> Ite
 def probes(theta: Tensor, protocols: Sequence[Protocol], *, groups: np.ndarray, of: str) -> Iterator[Answer]:
     """Yield the balanced accuracy of linear probes for family, vendor and field strength.
 
-    Fitted on the even ``groups`` ``(N,)`` of the vectors ``(N, 512)``, asked about the odd ones: protocols are new, the
+    Fitted on the even ``groups`` ``(N,)`` of the vectors ``(N, D)``, asked about the odd ones: protocols are new, the
     scanners' ranges they come from are the same. Classes with fewer than ten vectors on a side are left out.
     """
     wanted = {
@@ -186,7 +194,7 @@ def triples(seen: Seen, families: Sequence[str], *, most: int = 20_000) -> Itera
             yield Answer('one protocol on two heads is nearer than', part, float(np.mean(hits)), 0.5, len(hits))
 
 
-def real_ranks(clip: MRCLIP, bids_dir: Path, sidecars: Path) -> Iterator[Answer]:
+def real_ranks(clip: MRCLIP, bids_dir: Path, sidecars: Path, *, eye: Eye | None = None) -> Iterator[Answer]:
     """Yield the rank of every real scan's own prompt, by the picture alone, among the prompts of real sidecars.
 
     ``bids_dir`` holds scans with sidecars, ``sidecars`` a dataset whose images need not be there. Prompts that are the
@@ -197,13 +205,13 @@ def real_ranks(clip: MRCLIP, bids_dir: Path, sidecars: Path) -> Iterator[Answer]
     rows: dict[str, int] = {}
     for item in (*own, *others):
         rows.setdefault(whole_prompt(item.acquisition, item.family.family), len(rows))
-    told = embed_prompts(clip, list(rows))
+    told = embed_prompts(clip, list(rows), eye=eye)
     for item in own:
         path = next((p for p in bids_dir.glob(f'{item.name}.nii*')), None)
         if path is None:
             continue
         picture = prepare(read_volume(path), acquisition=item.acquisition, family=item.family.family)
-        cosine = told @ seen_style(clip, picture).float()[0]
+        cosine = told @ (seen_style(clip, picture) if eye is None else sight(eye, picture)).float()[0]
         rank = int((cosine > cosine[rows[whole_prompt(item.acquisition, item.family.family)]]).sum()) + 1
         label = "rank of a real scan's own sidecar among all, by the picture"
         yield Answer(label, item.name, rank, (len(rows) + 1) / 2, len(rows))

@@ -16,6 +16,7 @@ from bids_distclip.volume.ras import ras_spacing, to_ras
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bids_distclip.networks.eye import Eye
     from bids_distclip.networks.mrclip import MRCLIP
     from bids_distclip.networks.weights import Trained
 
@@ -125,6 +126,19 @@ def word_style(trained: Trained, acquisition: Acquisition, family: str | None) -
     from bids_distclip.networks.inference import embed_words
 
     return embed_words(trained.clip, whole_prompt(acquisition, family))
+
+
+def sight(eye: Eye, picture: Prepared) -> Tensor:
+    """Return the place ``(1, SIZE)`` of a prepared image in the space of the eye."""
+    affine = picture.volume.affine
+    image, brain = to_ras(picture.volume.data / picture.scale, affine), to_ras(picture.brain, affine)
+    return _sight_in(eye, image, brain, ras_spacing(affine))
+
+
+def _sight_in(eye: Eye, image: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...]) -> Tensor:
+    from bids_distclip.networks.inference import look_volume
+
+    return eye.see_picture(look_volume(image, spacing=spacing, brain=brain))
 
 
 def seen_in(clip: MRCLIP, image: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...]) -> Tensor:

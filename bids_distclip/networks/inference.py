@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bids_distclip.networks.generator import Generator
 from bids_distclip.networks.lean_generator import LeanGenerator
+from bids_distclip.networks.look import describe_look
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.networks.photometer import SIDE, Photometer
 from bids_distclip.networks.sides import at_size
@@ -67,13 +68,29 @@ def picture_style(
 
     ``volume`` and ``brain`` are RAS ``(X, Y, Z)``, the first in intensity-scale units.
     """
+    with torch.inference_mode():
+        slices, inside = _fitted(volume, brain, spacing=spacing, count=count)
+        return meter.style(meter.read(slices, inside, family=family), family=family)
+
+
+def look_volume(volume: np.ndarray, *, spacing: Sequence[float], brain: np.ndarray, count: int = 12) -> Tensor:
+    """Return the looks ``(B, LOOK)`` of at most ``count`` axial slices around the middle of the brain, stripped.
+
+    ``volume`` and ``brain`` are RAS ``(X, Y, Z)``, the first in intensity-scale units.
+    """
+    with torch.inference_mode():
+        slices, inside = _fitted(volume, brain, spacing=spacing, count=count)
+        return describe_look(slices, inside & (slices > 0))
+
+
+def _fitted(volume: np.ndarray, brain: np.ndarray, *, spacing: Sequence[float], count: int) -> tuple[Tensor, Tensor]:
+    """Return axial slices ``(B, H, W)`` as the networks look at them, and where the brain is in them."""
     chosen = _middle_slices(brain, count)
     stack = [np.moveaxis(a[:, :, chosen], 2, 0).astype(np.float32) for a in (volume, brain)]
-    with torch.inference_mode():
-        # Both at once, so that both are cropped at the same place.
-        both = fit_slices(torch.as_tensor(np.concatenate(stack)), pixel=(spacing[0], spacing[1]), size=SIDE)[:, 0]
-        slices, inside = both.chunk(2)
-        return meter.style(meter.read(slices, inside > 0.5, family=family), family=family)
+    # Both at once, so that both are cropped at the same place.
+    both = fit_slices(torch.as_tensor(np.concatenate(stack)), pixel=(spacing[0], spacing[1]), size=SIDE)[:, 0]
+    slices, inside = both.chunk(2)
+    return slices, inside > 0.5
 
 
 def _middle_slices(brain: np.ndarray, count: int) -> np.ndarray:

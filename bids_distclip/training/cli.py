@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -12,9 +11,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``distclip train`` to a parser; imports nothing heavy."""
     parser.add_argument(
         'what',
-        choices=('mrclip', 'numbers', 'tower', 'distclip', 'photometer', 'segmenter'),
-        help='the style encoders, their numeric branch or their image tower alone, the generator, what finds styles '
-        'of pictures, or what tells tissue apart',
+        choices=('mrclip', 'numbers', 'tower', 'eye', 'distclip', 'photometer', 'segmenter'),
+        help='the style encoders, their numeric branch or their image tower alone, what says where pictures lie among '
+        'prompts, the generator, what finds styles of pictures, or what tells tissue apart',
     )
     parser.add_argument('--labels', type=Path, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)')
     parser.add_argument(
@@ -41,10 +40,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         '--steps',
         type=int,
         default=6000,
-        help='length of the learning-rate schedule (3000 for numbers); batches for the photometer (100 are enough)',
+        help='length of the learning-rate schedule (3000 for numbers); batches for the photometer (100 are enough) and '
+        'the eye (320)',
     )
     parser.add_argument('--minutes', type=float, default=float('inf'), help='stop and save after this time')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda; numbers and photometer need no more than cpu')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda; the former does for numbers, eye, photometer')
     parser.add_argument(
         '--devices',
         type=int,
@@ -113,6 +113,7 @@ def run_train(args: argparse.Namespace) -> int:
 
     from bids_distclip.training.devices import join, launch, launched
     from bids_distclip.training.run_distclip import real_data, train_generator, trained_clip
+    from bids_distclip.training.run_parts import PARTS, train_part
 
     _check(args)
     if args.devices > 1 and not launched() and args.bids:
@@ -131,8 +132,8 @@ def run_train(args: argparse.Namespace) -> int:
     }
     common.update({'slices': args.slices} if args.slices else {})
     common.update({'learning_rate': args.learning_rate} if args.learning_rate else {})
-    if args.what in ('photometer', 'numbers'):
-        return {'photometer': _train_photometer, 'numbers': _train_numbers}[args.what](args)
+    if args.what in PARTS:
+        return train_part(args)
     if args.what == 'mrclip':
         from bids_distclip.networks.weights import load_clip
         from bids_distclip.training.mrclip import train_mrclip
@@ -182,52 +183,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f'--devices is {args.devices}.', cure='Give a number from 1 on.')
     if args.devices > 1 and args.what != 'distclip':
         raise UsageError(f'{args.what} trains on one device.', cure='Leave out --devices.')
-
-
-def _train_photometer(args: argparse.Namespace) -> int:
-    from bids_distclip.networks.photometer import PHOTOMETER, TISSUES, save_photometer
-    from bids_distclip.networks.weights import load_clip
-    from bids_distclip.training.export import refresh_card
-    from bids_distclip.training.photometer import train_photometer
-    from bids_distclip.training.run_distclip import trained_clip
-
-    made, explained = train_photometer(
-        args.labels,
-        clip=load_clip(trained_clip(args)).eval(),
-        batches=args.steps,
-        workers=args.workers,
-        seed=args.seed,
-    )
-    save_photometer(args.out / PHOTOMETER, made)
-    refresh_card(args.out)
-    _show_explained('slices not fitted to', TISSUES, explained)
-    return 0
-
-
-def _train_numbers(args: argparse.Namespace) -> int:
-    from bids_distclip.networks.bank import BANK, save_bank
-    from bids_distclip.networks.weights import CLIP, load_clip, save_weights
-    from bids_distclip.simulation.signature import TISSUES
-    from bids_distclip.training.export import known_acquisitions
-    from bids_distclip.training.numbers import train_numbers
-    from bids_distclip.training.run_distclip import trained_clip
-    from bids_distclip.training.split import training_heads
-
-    clip = load_clip(trained_clip(args))
-    heads = training_heads(args.labels)
-    explained = train_numbers(heads, clip=clip, steps=args.steps, seed=args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_weights(args.out / CLIP, clip, options={'config': clip.config_name})
-    save_bank(args.out / BANK, known_acquisitions(clip))
-    _show_explained('prompts not trained on', TISSUES, explained)
-    print('Styles have moved: train the generator and then the photometer anew.')
-    return 0
-
-
-def _show_explained(where: str, tissues: Sequence[str], explained: Mapping[str, Iterable[float]]) -> None:
-    print(f'Share of variance explained, {where}:  ' + '  '.join(tissues))
-    for family, shares in explained.items():
-        print(f'{family:8}  ' + '  '.join(f'{share:.2f}' for share in shares))
 
 
 if __name__ == '__main__':

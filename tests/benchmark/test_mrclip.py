@@ -23,7 +23,8 @@ from bids_distclip.benchmark.mrclip import (
 )
 from bids_distclip.benchmark.numbers import foreign, number_order
 from bids_distclip.networks.bank import make_bank
-from bids_distclip.networks.weights import load_trained
+from bids_distclip.networks.eye import EYE, SIZE, load_eye
+from bids_distclip.networks.weights import DEFAULT, load_trained
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.protocol import draw_protocol
 
@@ -146,15 +147,25 @@ def test_a_real_scan_is_ranked_among_the_sidecars_of_others(tmp_path, make_scan,
     assert found.count == 2
 
 
+def test_with_an_eye_pictures_and_prompts_lie_in_its_space(protocols):
+    trained, eye = load_trained(), load_eye(DEFAULT / EYE)
+    seen = see(trained.clip, [phantom(seed=5)], protocols[:2], seed=1, eye=eye, heads=2, slices=1)
+    assert seen.theta.shape == (4, SIZE)
+    assert embed_protocols(trained.clip, protocols, eye=eye).shape == (6, SIZE)
+
+
 def test_a_collapsed_model_finds_nothing():
     level = F.normalize(torch.ones(50, 8), dim=1)
     found = list(retrieval(level, level, {'all': np.ones(50, dtype=bool)}))
     assert [a.value for a in found] == [0.0] * 4
 
 
-def test_the_shipped_towers_find_the_family_of_a_head_they_never_saw(tmp_path: Path):
+@pytest.mark.parametrize('with_eye', [False, True])
+def test_the_shipped_model_finds_the_family_of_a_head_it_never_saw(tmp_path: Path, with_eye):
     trained = load_trained()
-    answers = list(question(trained.clip, trained.bank, [phantom(seed=5)], count=20, picture=tmp_path / 'map.png'))
+    eye = load_eye(DEFAULT / EYE) if with_eye else None
+    asked = question(trained.clip, trained.bank, [phantom(seed=5)], eye=eye, count=20, picture=tmp_path / 'map.png')
+    answers = list(asked)
     assert (tmp_path / 'map.png').stat().st_size > 10_000
     found = {(a.question, a.part): a.value for a in answers}
     assert found['nearest prompt has the contrast family of the picture', 'no hint of the family'] > 0.4
