@@ -61,6 +61,7 @@ def test_engines_are_compared_person_by_person():
     assert '| p | distclip, image | +2.0 |' in paired_summary(rows[:4])
     own = [{**row, 'pair': 'p (own)'} for row in rows]
     assert 'own' not in paired_summary(own)
+    assert paired_summary(rows, ours='murd') == ''
 
 
 def test_where_nothing_is_to_do_the_source_is_the_truth(cases):
