@@ -104,8 +104,8 @@ def paired_summary(rows: Iterable[Mapping[str, Any]], *, ours: str = 'distclip')
     """Return a Markdown table: by how many dB engines named ``ours`` and a guide are ahead of every other one.
 
     Differences are taken person by person, so that what is hard for all engines does not blur them; ± is half the 95 %
-    confidence interval. Cases with nothing to do are left out: identity answers them by definition. Without an engine of
-    that name there is nothing to tell.
+    confidence interval. Cases with nothing to do are left out: identity answers them by definition. Without an engine
+    of that name there is nothing to tell.
     """
     found: dict[str, dict[str, dict[tuple, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
