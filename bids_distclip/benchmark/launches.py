@@ -20,7 +20,7 @@ from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.protocol import Protocol, draw_protocol
 from bids_distclip.simulation.volumes import simulate_volumes
 
-#: Where the one image lies below its dataset, and the same image again.
+#: Where the one image lies below its dataset, and another of the same head.
 SCAN, TWIN = (Path(f'sub-{label}') / 'anat' / f'sub-{label}_T1w.nii.gz' for label in ('01', '02'))
 #: Voxels of 1 mm that the geometric head needs, with some air around it.
 _SIZE = (172, 212, 204)
@@ -28,20 +28,22 @@ _GAIN, _NOISE = 800.0, 0.01
 
 
 def write_person(root: Path, *, grid: int = 256) -> Path:
-    """Write a BIDS dataset of one geometric head, a T1w of ``grid`` cubed voxels of 1 mm, twice; return its folder."""
+    """Write a BIDS dataset of one geometric head, a T1w of ``grid`` cubed voxels of 1 mm, twice; return its folder.
+
+    The second has other noise, so that nothing of the first can do for it.
+    """
     chosen = scan_protocol()
     size = min(_SIZE[0], grid), min(_SIZE[1], grid), min(_SIZE[2], grid)
     made = simulate_volumes(Head(phantom(), seed=0, deform_mm=2.0), [chosen], size=size, seed=0)[0]
     rng = np.random.default_rng(0)
-    whole = np.abs(rng.normal(0, _NOISE, (grid,) * 3)).astype(np.float32)
     corner = [(grid - n) // 2 for n in size]
-    whole[tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))] += made.image
     affine = made.affine.copy()
     affine[:3, 3] -= corner
     _describe(root, chosen)
-    _save(root / SCAN, np.clip(np.round(whole * _GAIN), 0, 32767).astype(np.int16), affine)
-    (root / TWIN).parent.mkdir(parents=True)
-    (root / TWIN).hardlink_to(root / SCAN)
+    for path in (SCAN, TWIN):
+        whole = np.abs(rng.normal(0, _NOISE, (grid,) * 3)).astype(np.float32)
+        whole[tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))] += made.image
+        _save(root / path, np.clip(np.round(whole * _GAIN), 0, 32767).astype(np.int16), affine)
     return root
 
 
