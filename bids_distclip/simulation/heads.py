@@ -32,6 +32,11 @@ UNSEEN: dict[str, dict[str, tuple[float, float]]] = {
 }
 
 
+#: Of fluid outside the ventricles, drawn for a head: the logit of its share of a voxel where half of what is around is
+#: fluid, how much that varies from place to place, how it rises with openness, and what moving fluid loses.
+FLUID = {'middle': (-1.0, 0.4), 'spread': (0.8, 2.0), 'rise': (3.0, 8.0), 'loss': (0.1, 0.7)}
+
+
 @dataclass(frozen=True)
 class Lesion:
     """A soft-edged blob: ``center`` in label-map voxels, ``shape`` maps to the unit ball, factors on T1, T2, PD."""
@@ -87,7 +92,8 @@ class Head:
         self._last: tuple | None = None
         self._between = rng.normal(size=(4, 64))
         self._fat = float(rng.uniform(-0.3, 1.0))
-        self._fluid = float(rng.normal(0.8, 0.8)), float(rng.uniform(0.8, 2.2)), float(rng.uniform(0.15, 0.9))
+        self._fluid = tuple(float(rng.uniform(low, high)) for low, high in FLUID.values())
+        self._openness = fluid_openness(self.anatomy).to(self.device)
         self._noise = _noise_bank(self.device)
         self._noise_frame = torch.as_tensor(_rotation(rng, 3.1), dtype=torch.float32, device=self.device)
         self._noise_shift = torch.as_tensor(rng.uniform(0, 96, 3), dtype=torch.float32, device=self.device)
@@ -95,9 +101,9 @@ class Head:
 
     def at(self, points: Tensor, *, field_strength: float) -> Sampled:
         """Return the tissue parameters at ``points`` ``(N, 3)``; outside the label map is air."""
-        label, brain, texture, mixing, lesion, factor = self._locate(points)
+        label, brain, texture, mixing, openness, lesion, factor = self._locate(points)
         table = tissue_table(float(field_strength))
-        (t1, t2, t2star, pd, mt), flow, mixture = self._parameters(table, label, texture, mixing)
+        (t1, t2, t2star, pd, mt), flow, mixture = self._parameters(table, label, texture, mixing, openness)
         tissue = Tissue(
             t1=t1 * factor[0],
             t2=t2 * factor[1],
@@ -109,14 +115,15 @@ class Head:
         )
         return Sampled(tissue, brain.float(), lesion, label)
 
-    def _locate(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    def _locate(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
         """Return all that does not depend on the field strength; the last answer is kept for the next field."""
         if self._last is None or self._last[0] is not points:
             where = self._to_labels(points)
-            label, brain = self._lookup(where)
+            label, brain, openness = self._lookup(where)
             fine, coarse = (self._texture_inside(points, label > 0, period=p) for p in (96.0, 520.0))
             lesion, factor = self._in_lesions(where, brain, fine[2])
-            self._last = (points, (label, brain, 0.8 * fine + 0.6 * coarse, coarse[2], lesion, factor))
+            texture = 0.8 * fine + 0.6 * coarse
+            self._last = (points, (label, brain, texture, coarse[2], openness, lesion, factor))
         return self._last[1]
 
     def _to_labels(self, points: Tensor) -> Tensor:
@@ -131,14 +138,14 @@ class Head:
         inwards = F.grid_sample(self._walls, unit, mode='bilinear', align_corners=True)[0, :, :, 0, 0].T
         return where + self.ventricles_mm * inwards
 
-    def _lookup(self, where: Tensor) -> tuple[Tensor, Tensor]:
+    def _lookup(self, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         index = where.round().long()
         size = torch.as_tensor(self._labels.shape, device=index.device)
         inside = ((index >= 0) & (index < size)).all(1)
         index = torch.minimum(index.clamp(min=0), size - 1)
         flat = (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
         label = self._labels.reshape(-1)[flat].long() * inside
-        return label, self._brain.reshape(-1)[flat] & inside
+        return label, self._brain.reshape(-1)[flat] & inside, self._openness.reshape(-1)[flat].float() / 255
 
     def _texture_inside(self, points: Tensor, inside: Tensor, *, period: float) -> Tensor:
         """Return :meth:`_texture` where ``inside`` ``(N,)`` and zero elsewhere: air has none."""
@@ -154,7 +161,7 @@ class Head:
         return F.grid_sample(self._noise, unit, mode='bilinear', align_corners=True)[0, :, :, 0, 0]
 
     def _parameters(
-        self, table: TissueTable, label: Tensor, texture: Tensor, coarse: Tensor
+        self, table: TissueTable, label: Tensor, texture: Tensor, coarse: Tensor, openness: Tensor
     ) -> tuple[list[Tensor], Tensor, Mixture]:
         """Return T1, T2, T2*, PD and MT, what fluid loses by moving, and where it shares voxels with cortex."""
         count = len(table.names)
@@ -171,7 +178,9 @@ class Head:
         label = torch.where((label == soft) & (coarse > self._fat), fat, label)
         rows = torch.as_tensor(np.stack([*columns, vary]), dtype=torch.float32, device=label.device)
         t1, t2, t2star, pd, mt, vary_at = (row[label] for row in rows)
-        (t1, t2, t2star, pd), flow, mixture = self._mixed_fluid((t1, t2, t2star, pd), table, rows, label, texture[2])
+        (t1, t2, t2star, pd), flow, mixture = self._mixed_fluid(
+            (t1, t2, t2star, pd), table, rows, label, texture[1:], openness
+        )
         t1 = t1 * torch.exp(vary_at * texture[0])
         shared = 0.6 * texture[0] + 0.8 * texture[1]
         t2 = t2 * torch.exp(vary_at * shared)
@@ -180,7 +189,13 @@ class Head:
         return [t1, t2, t2star, pd, mt], flow, mixture
 
     def _mixed_fluid(
-        self, maps: Sequence[Tensor], table: TissueTable, rows: Tensor, label: Tensor, field: Tensor
+        self,
+        maps: Sequence[Tensor],
+        table: TissueTable,
+        rows: Tensor,
+        label: Tensor,
+        fields: Tensor,
+        openness: Tensor,
     ) -> tuple[list[Tensor], Tensor, Mixture]:
         """Return T1, T2, T2* and PD with fluid outside the ventricles mixed, here more and there less, with cortex;
         what it loses by moving; and the mixture.
@@ -190,14 +205,14 @@ class Head:
         echoes only: on two people's scans the darkest fluid of T1w is the brightest of T2w.
         """
         outside, fluid = label == table.index('subarachnoid'), label == table.index('csf')
-        middle, spread, loss = self._fluid
-        share = torch.sigmoid(middle + spread * field)
+        middle, spread, rise, loss = self._fluid
+        share = torch.sigmoid(middle + spread * fields[1] + rise * (openness - 0.5))
         gray, water = (Tissue(*rows[:5, table.index(name)]) for name in ('cortical_gray', 'subarachnoid'))
         mixed = [
             torch.where(outside, torch.exp(share * m.log() + (1 - share) * g.log()), m)
             for m, g in zip(maps, (gray.t1, gray.t2, gray.t2star, gray.pd), strict=True)
         ]
-        flow = F.softplus(1.5 * field) * (loss * outside + 0.05 * fluid)
+        flow = F.softplus(1.5 * fields[0]) * (loss * outside + 0.05 * fluid)
         return mixed, flow, Mixture(outside, share, water, gray)
 
     def _in_lesions(self, where: Tensor, brain: Tensor, wobble: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -238,6 +253,26 @@ def ventricle_walls(anatomy: Anatomy) -> Tensor:
 
 
 _WALLS: dict[tuple, Tensor] = {}
+
+
+def fluid_openness(anatomy: Anatomy) -> Tensor:
+    """Return how much of what is around each voxel is no brain tissue, uint8 ``(X, Y, Z)``, 255 for all of it.
+
+    The mean over some 4 mm: a narrow sulcus has about 80, its mouth and a cistern more. The last anatomies' are kept.
+    """
+    key = (anatomy.name, anatomy.tissue.shape, int(anatomy.tissue.sum(dtype=np.int64)))
+    if key not in _OPENNESS:
+        closed = anatomy.brain & (anatomy.tissue != tissue_table(3.0).index('subarachnoid'))
+        share = torch.as_tensor(~closed, dtype=torch.float32)[None, None]
+        for _ in range(2):
+            share = F.avg_pool3d(share, 3, stride=1, padding=1, count_include_pad=False)
+        if len(_OPENNESS) >= 32:
+            _OPENNESS.clear()
+        _OPENNESS[key] = (255 * share[0, 0]).round().to(torch.uint8)
+    return _OPENNESS[key]
+
+
+_OPENNESS: dict[tuple, Tensor] = {}
 
 
 def _noise_bank(device: torch.device | str) -> Tensor:
