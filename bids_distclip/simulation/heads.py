@@ -34,7 +34,7 @@ UNSEEN: dict[str, dict[str, tuple[float, float]]] = {
 
 #: Of fluid outside the ventricles, drawn for a head: the logit of its share of a voxel where half of what is around is
 #: fluid, how much that varies from place to place, how it rises with openness, and what moving fluid loses.
-FLUID = {'middle': (-1.0, 0.4), 'spread': (0.8, 2.0), 'rise': (3.0, 8.0), 'loss': (0.1, 0.7)}
+FLUID = {'middle': (-1.6, 0.6), 'spread': (0.8, 2.2), 'rise': (2.0, 8.0), 'loss': (0.0, 0.6)}
 
 
 @dataclass(frozen=True)
