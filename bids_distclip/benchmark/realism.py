@@ -20,7 +20,7 @@ from bids_distclip.simulation.volumes import simulate_volumes
 FAMILIES = ('T1w', 'T2w', 'FLAIR')
 
 #: What is measured of each image: ratios of tissue medians to white matter, noise, sharpness.
-MEASURES = ('gray', 'ventricle', 'sulcus', 'contrast_to_noise', 'spectral_slope')
+MEASURES = ('gray', 'ventricle', 'sulcus', 'open_fluid', 'contrast_to_noise', 'spectral_slope')
 
 
 def measure(images: Mapping[str, np.ndarray], brain: np.ndarray) -> dict[tuple[str, str], float]:
@@ -28,7 +28,8 @@ def measure(images: Mapping[str, np.ndarray], brain: np.ndarray) -> dict[tuple[s
 
     Tissues are told apart on the T1w image alone, by brightness and depth below the brain's surface, the same way for
     real and simulated heads: white matter is the brightest fifth deeper than 8 mm; gray matter lies at 60–78 % of
-    that, near the surface; fluid is darker than 45 %, deeper than 25 mm (``ventricle``) or at 2–12 mm (``sulcus``).
+    that, near the surface; fluid is darker than 45 %, deeper than 25 mm (``ventricle``) or at 2–12 mm (``sulcus``);
+    of the latter, what T1w shows as dark as the ventricles is ``open_fluid``.
     ``contrast_to_noise`` is |white − gray| over the noise in white matter (median absolute deviation of the
     difference to the six neighbours' mean); ``spectral_slope`` the slope of the log power of axial slices over log
     frequency at 0.05–0.35 cycles/mm.
@@ -42,6 +43,9 @@ def measure(images: Mapping[str, np.ndarray], brain: np.ndarray) -> dict[tuple[s
         'ventricle': brain & (relative < 0.45) & (depth > 25),
         'sulcus': brain & (relative < 0.45) & (depth > 2) & (depth < 12),
     }
+    # As dark to within a tenth of white matter: noise and the mean of a few voxels blur that much.
+    darkest = np.median(relative[places['ventricle']]) + 0.03 if places['ventricle'].any() else 0.0
+    places['open_fluid'] = places['sulcus'] & (relative < darkest)
     smooth = ndimage.gaussian_filter(relative, 1.0)
     deep = ndimage.binary_erosion((smooth > 0.88) & (smooth < 1.15) & (depth > 8), iterations=2)
     found = {}

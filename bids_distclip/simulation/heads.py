@@ -200,9 +200,11 @@ class Head:
         """Return T1, T2, T2* and PD with fluid outside the ventricles mixed, here more and there less, with cortex;
         what it loses by moving; and the mixture.
 
-        Vessels, trabeculae and pia run through it, and sulci are narrower than label maps have them: on the
-        T2-weighted scans of six people its median was 0.6 of the ventricles', not equal to it. Motion dephases late
-        echoes only: on two people's scans the darkest fluid of T1w is the brightest of T2w.
+        Vessels, trabeculae and pia run through it, and sulci are narrower than label maps have them: the share is small
+        between gyri and large in cisterns. On six people's scans what T1w shows halfway between cortex and ventricles
+        lies a third of the way on T2w and FLAIR, here more and there less; what it shows as dark as the ventricles has
+        0.6 to 0.95 of their brightness on T2w. Motion, which dephases late echoes only, has a field of its own: fluid
+        that fills its voxel need not move.
         """
         outside, fluid = label == table.index('subarachnoid'), label == table.index('csf')
         middle, spread, rise, loss = self._fluid

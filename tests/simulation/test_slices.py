@@ -6,7 +6,7 @@ import torch
 
 from bids_distclip.acquisition.family import infer_family
 from bids_distclip.simulation.anatomy import from_labels
-from bids_distclip.simulation.heads import Head
+from bids_distclip.simulation.heads import Head, fluid_openness
 from bids_distclip.simulation.phantom import phantom, phantom_labels
 from bids_distclip.simulation.protocol import draw_protocol, scanner_rows
 from bids_distclip.simulation.scanner import draw_effects, limit_resolution
@@ -163,6 +163,38 @@ def test_brain_only_label_maps_get_fluid_in_their_sulci():
     filled = from_labels(labels, name='brain')
     assert not filled.whole_head
     assert filled.brain.sum() > (labels > 0).sum()
+
+
+@pytest.fixture(scope='module')
+def narrow_and_wide():
+    """White matter in a box of fluid, cut through by a cleft two voxels wide."""
+    labels = np.zeros((60, 60, 60), dtype=np.int16)
+    labels[5:-5, 5:-5, 5:-5] = 24
+    labels[20:-20, 20:-20, 20:-20] = 2
+    labels[29:31, 20:-20, 20:-20] = 24
+    return from_labels(labels, name='cleft')
+
+
+def test_a_cleft_is_less_open_than_a_cistern(narrow_and_wide):
+    openness = fluid_openness(narrow_and_wide).float() / 255
+    assert openness.shape == narrow_and_wide.tissue.shape
+    assert openness[24, 30, 30] == 0
+    assert 0.2 < float(openness[29, 30, 30]) < 0.6
+    assert openness[12, 30, 30] == 1
+
+
+def test_narrow_fluid_is_darker_on_t2w_than_wide_fluid(narrow_and_wide):
+    rng = np.random.default_rng(0)
+    cleft, cistern = torch.tensor([[29.0, 30, 30]]), torch.tensor([[12.0, 30, 30]])
+    levels = []
+    for seed in range(12):
+        protocol = draw_protocol(rng, family='T2w').usual()
+        head = Head(narrow_and_wide, seed=seed, deform_mm=0.0, texture_scale=0.0)
+        points = [where - torch.as_tensor(narrow_and_wide.center) for where in (cleft, cistern)]
+        levels.append([float(protocol.render(head.at(p, field_strength=3.0).tissue)) for p in points])
+    narrow, wide = np.array(levels).T
+    assert np.median(narrow / wide) < 0.9
+    assert (narrow > 0).all()
 
 
 def test_a_signature_holds_brightness_timing_and_family():
