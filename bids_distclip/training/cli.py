@@ -151,7 +151,7 @@ def run_train(args: argparse.Namespace) -> int:
 
         card = train_tower(args.labels, args.out, clip=load_clip(trained_clip(args)), **common)
     else:
-        card = train_generator(args, {**common, 'crew': crew})
+        card = train_generator(args, common, crew=crew)
     if not crew.first:
         return 0
     if args.export:
