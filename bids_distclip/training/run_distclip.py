@@ -39,9 +39,15 @@ def train_generator(args: argparse.Namespace, common: Mapping[str, Any], *, crew
         recipe=recipe,
         init=load_generator(args.init) if args.init else None,
         init_sha256=sha256(args.init) if args.init else '',
-        real=real_data(args, tell=args.devices == 1 and crew.first) if args.bids else None,
+        real=_asked_images(args, crew) if args.bids else None,
         crew=crew,
     )
+
+
+def _asked_images(args: argparse.Namespace, crew: Crew) -> RealData:
+    """Return the images of ``--bids``: the first process prepares them, the others wait and find them prepared."""
+    with crew.first_goes_ahead():
+        return real_data(args, tell=args.devices == 1 and crew.first)
 
 
 def _recipe(args: argparse.Namespace, common: Mapping[str, Any]) -> Recipe:
