@@ -193,8 +193,10 @@ def hold_tissues(args: argparse.Namespace) -> int:
         raise NoInput('There is no whole head that may be trained on', file=args.labels)
     pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,PDw-PDw'
     for family in (p.split('-')[0].strip() for p in pairs.split(',')):
-        people = args.heads * args.draws
-        rows += compare_shares(list(gather_pairs(engine, heads, family, people=people, segment=segment)), family)
+        found = gather_pairs(
+            engine, heads, family, people=args.heads * args.draws, segment=segment, every=args.every
+        )
+        rows += compare_shares(list(found), family)
         write_rows(rows, args.out / 'tone.tsv', columns=COLUMNS)
     for row in rows:
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
