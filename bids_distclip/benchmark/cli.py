@@ -19,6 +19,7 @@ COMMANDS = {
     'speed': 'measure_speed',
     'lesions': 'follow_lesions',
     'limits': 'look_for_limits',
+    'planes': 'fuse_planes',
 }
 
 #: Every so manieth slice is looked at where ``--every`` is not given; else all of them.
@@ -38,7 +39,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
         'foreign, absurd and missing metadata; brightness of tissue as the network leaves it and held; '
         'how fast this machine is, and what its arithmetic would allow; '
-        'how lesions stand out, before and after; what keeps results from the truth',
+        'how lesions stand out, before and after; what keeps results from the truth; '
+        'passes through three planes fused in several ways',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -47,7 +49,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         '--labels', type=Path, help='folder with label maps; the held-out heads among them are simulated'
     )
     parser.add_argument('--brains', type=Path, help='folder with real skull-stripped co-registered heads')
-    parser.add_argument('--bids', type=Path, help='mrclip: a BIDS dataset of real scans with sidecars')
+    parser.add_argument('--bids', type=Path, help='mrclip, planes: a BIDS dataset of real scans with sidecars')
     parser.add_argument('--sidecars', type=Path, help='mrclip: a BIDS dataset of sidecars to find those among')
     parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate; '
                         'tone: how many people bent from heads that may be trained on')

@@ -243,6 +243,38 @@ def look_for_limits(args: argparse.Namespace) -> int:
     return 0
 
 
+def fuse_planes(args: argparse.Namespace) -> int:
+    """Fuse the passes through three planes in several ways; those already made below ``--out`` are taken from there."""
+    from bids_distclip.benchmark.fusion import train_fusion
+    from bids_distclip.benchmark.passes import SLAB, real_passes, simulated_passes
+    from bids_distclip.benchmark.planes import COLUMNS, compare_fusions, summary, uneven
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
+    from bids_distclip.training.split import training_heads
+
+    if not (args.labels or args.brains or args.bids):
+        raise UsageError('There is nothing to fuse', cure='Give --labels, --brains, --bids or several.')
+    asked = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,T1w-T2w,T2w-FLAIR'
+    pairs = [(a.strip(), b.strip()) for a, _, b in (p.partition('-') for p in asked.split(','))]
+    kept, segment, net, scans = args.out / 'passes', make_segment(args.weights), None, []
+    engine = {'weights': args.weights, 'device': args.device, 'precision': args.precision}
+    if args.labels:
+        known, new = [a for a in training_heads(args.labels) if a.whole_head], held_out(args)
+        if known:
+            place = kept / 'training'
+            net = train_fusion(simulated_passes(known, pairs, place, people=2, seed=71_000, size=SLAB, **engine))
+        people = args.heads * args.draws
+        scans.append(simulated_passes(new, pairs, kept / 'heads', people=people, **engine))
+    for name, folder in (('whole heads', args.bids), ('stripped heads', args.brains)):
+        if folder:
+            scans.append(real_passes(folder, kept / folder.name, data=name, segment=segment, **engine))
+    found = compare_fusions(itertools.chain(*scans), net=net)
+    rows = _kept(found, args.out / 'planes.tsv', columns=COLUMNS)
+    (args.out / 'planes.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows), *uneven(rows), sep='\n')
+    return 0
+
+
 def _kept(found: Iterable[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the rows; the table is written anew after each, so that a run cut short leaves what it found."""
     from bids_distclip.benchmark.trust import write_rows

@@ -43,6 +43,7 @@ def inplane_zoom(spacing: Sequence[float], axis: int) -> tuple[float, float]:
 def fuse(passes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
     """Fuse the same volume from several planes: median of three passes, else the mean; and their spread.
 
+    The mean of three is as good, a small 3-D network that weighs them is no better (docs/benchmark.md, Planes).
     The spread is the standard deviation estimated from the range of the passes (control chart constant d2),
     so that it shows one pass that disagrees, where a median absolute deviation of three would be zero.
     It is ``None`` for a single pass, which says nothing of its own uncertainty.
