@@ -80,17 +80,6 @@ class Settings(BaseModel):
         raw = self.model_dump(mode='json', exclude_none=True)
         return tomli_w.dumps(raw)
 
-    @classmethod
-    def from_toml(cls, path: Path) -> Settings:
-        """Read what :meth:`to_toml` wrote.
-
-        Raises
-        ------
-        bids_distclip.errors.UsageError
-            If the file is not TOML or holds an unknown key or a wrong value.
-        """
-        return make_settings(read_config(path))
-
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the keys of a ``--config-file`` as they stand in it; raises UsageError if it is not TOML."""

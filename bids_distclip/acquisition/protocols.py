@@ -44,11 +44,6 @@ def load_protocols() -> MappingProxyType[str, Protocol]:
         return MappingProxyType({row['name']: _protocol(row) for row in rows})
 
 
-def protocol_names(*, family: str | None = None) -> tuple[str, ...]:
-    """Return the names of the shipped protocols, of one contrast family if asked."""
-    return tuple(name for name, row in load_protocols().items() if family in (None, row.family))
-
-
 def default_protocol(family: str) -> Protocol:
     """Return the protocol that is meant where only a contrast family is known.
 

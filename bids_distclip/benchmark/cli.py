@@ -19,7 +19,11 @@ COMMANDS = {
     'speed': 'measure_speed',
     'lesions': 'follow_lesions',
     'limits': 'look_for_limits',
+    'planes': 'fuse_planes',
 }
+
+#: Every so manieth slice is looked at where ``--every`` is not given; else all of them.
+EVERY = {'tone': 12}
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +39,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
         'foreign, absurd and missing metadata; brightness of tissue as the network leaves it and held; '
         'how fast this machine is, and what its arithmetic would allow; '
-        'how lesions stand out, before and after; what keeps results from the truth',
+        'how lesions stand out, before and after; what keeps results from the truth; '
+        'passes through three planes fused in several ways',
     )
     parser.add_argument(
         '--out', type=Path, required=True, help='folder for the table (TSV and Markdown) and the pictures'
@@ -44,7 +49,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         '--labels', type=Path, help='folder with label maps; the held-out heads among them are simulated'
     )
     parser.add_argument('--brains', type=Path, help='folder with real skull-stripped co-registered heads')
-    parser.add_argument('--bids', type=Path, help='mrclip: a BIDS dataset of real scans with sidecars')
+    parser.add_argument('--bids', type=Path, help='mrclip, planes: a BIDS dataset of real scans with sidecars')
     parser.add_argument('--sidecars', type=Path, help='mrclip: a BIDS dataset of sidecars to find those among')
     parser.add_argument('--heads', type=int, default=3, help='how many held-out heads to simulate; '
                         'tone: how many people bent from heads that may be trained on')
@@ -53,7 +58,9 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto')
     parser.add_argument('--planes', type=int, choices=(1, 3), default=3)
-    parser.add_argument('--every', type=int, default=1, help='keep every so many axial slices alone: a quicker look')
+    parser.add_argument(
+        '--every', type=int, help='keep every so many axial slices alone: a quicker look (default 1; tone: 12)'
+    )
     parser.add_argument('--engines', default='identity,histogram,distclip', help='comma-separated names')
     parser.add_argument('--pairs', default='', help='comma-separated, as T1w-T2w; default all')
     parser.add_argument(
@@ -75,6 +82,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Run the benchmark; return the exit code."""
     from bids_distclip.benchmark import commands
 
+    if args.every is None:
+        args.every = EVERY.get(args.what, 1)
     return getattr(commands, COMMANDS[args.what])(args)
 
 

@@ -193,8 +193,10 @@ def hold_tissues(args: argparse.Namespace) -> int:
         raise NoInput('There is no whole head that may be trained on', file=args.labels)
     pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,PDw-PDw'
     for family in (p.split('-')[0].strip() for p in pairs.split(',')):
-        people = args.heads * args.draws
-        rows += compare_shares(list(gather_pairs(engine, heads, family, people=people, segment=segment)), family)
+        found = gather_pairs(
+            engine, heads, family, people=args.heads * args.draws, segment=segment, every=args.every
+        )
+        rows += compare_shares(list(found), family)
         write_rows(rows, args.out / 'tone.tsv', columns=COLUMNS)
     for row in rows:
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
@@ -238,6 +240,38 @@ def look_for_limits(args: argparse.Namespace) -> int:
     found = (row for a, b in pairs for row in find_limits(trained, heads, a, b, people=people))
     for row in _kept(found, args.out / 'limits.tsv', columns=COLUMNS):
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
+def fuse_planes(args: argparse.Namespace) -> int:
+    """Fuse the passes through three planes in several ways; those already made below ``--out`` are taken from there."""
+    from bids_distclip.benchmark.fusion import train_fusion
+    from bids_distclip.benchmark.passes import SLAB, real_passes, simulated_passes
+    from bids_distclip.benchmark.planes import COLUMNS, compare_fusions, summary, uneven
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
+    from bids_distclip.training.split import training_heads
+
+    if not (args.labels or args.brains or args.bids):
+        raise UsageError('There is nothing to fuse', cure='Give --labels, --brains, --bids or several.')
+    asked = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,T1w-T2w,T2w-FLAIR'
+    pairs = [(a.strip(), b.strip()) for a, _, b in (p.partition('-') for p in asked.split(','))]
+    kept, segment, net, scans = args.out / 'passes', make_segment(args.weights), None, []
+    engine = {'weights': args.weights, 'device': args.device, 'precision': args.precision}
+    if args.labels:
+        known, new = [a for a in training_heads(args.labels) if a.whole_head], held_out(args)
+        if known:
+            place = kept / 'training'
+            net = train_fusion(simulated_passes(known, pairs, place, people=2, seed=71_000, size=SLAB, **engine))
+        people = args.heads * args.draws
+        scans.append(simulated_passes(new, pairs, kept / 'heads', people=people, **engine))
+    for name, folder in (('whole heads', args.bids), ('stripped heads', args.brains)):
+        if folder:
+            scans.append(real_passes(folder, kept / folder.name, data=name, segment=segment, **engine))
+    found = compare_fusions(itertools.chain(*scans), net=net)
+    rows = _kept(found, args.out / 'planes.tsv', columns=COLUMNS)
+    (args.out / 'planes.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows), *uneven(rows), sep='\n')
     return 0
 
 

@@ -59,9 +59,9 @@ def gather_pairs(
     *,
     people: int,
     segment: Segment,
+    every: int,
     protocols: int = 5,
     size: tuple[int, int, int] = (160, 192, 144),
-    every: int = 12,
     seed: int = 50_000,
 ) -> Iterator[Pair]:
     """Yield what becomes of the tissues of ``people``, each seen under ``protocols``; every ``every``-th axial slice.

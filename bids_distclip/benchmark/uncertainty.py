@@ -23,7 +23,7 @@ _SAMPLE = 40_000
 @dataclass(frozen=True)
 class Errors:
     """What the uncertainty is made of (``terms``, by name), and the absolute error, at some voxels of the brain of one
-    result, on normalized scales."""
+    result, on normalized scales; ``tissue`` is the true class of those voxels, where it is known."""
 
     head: str
     pair: str
@@ -31,6 +31,7 @@ class Errors:
     guide: str
     terms: Mapping[str, np.ndarray]
     error: np.ndarray
+    tissue: np.ndarray | None = None
 
 
 def gather_errors(engine: DistClip, cases: Iterable[Case], *, seed: int = 0) -> Iterator[Errors]:
@@ -44,7 +45,9 @@ def gather_errors(engine: DistClip, cases: Iterable[Case], *, seed: int = 0) -> 
             mode = 'residual' if case.source_family == case.target_family else 'synthesis'
             answer, terms = engine.explain(case.source, target, synthesize=mode == 'synthesis')
             error = np.abs(answer.data.ravel()[chosen] / target.scale - case.truth.ravel()[chosen])
-            yield Errors(case.head, case.pair, mode, guide, {n: t.ravel()[chosen] for n, t in terms.items()}, error)
+            told = {name: term.ravel()[chosen] for name, term in terms.items()}
+            tissue = None if case.tissue is None else case.tissue.ravel()[chosen]
+            yield Errors(case.head, case.pair, mode, guide, told, error, tissue)
 
 
 def calibrate(found: Sequence[Errors], *, bins: int = 6) -> dict[str, float]:
@@ -90,7 +93,8 @@ def expected(terms: Mapping[str, np.ndarray], known: Mapping[str, float]) -> np.
 
 def report(found: Sequence[Errors], calibration: Mapping[str, Mapping[str, float]]) -> list[dict[str, object]]:
     """Return one row per pair and guide, and one per mode over all of them: rank correlation of uncertainty and error
-    (of all voxels, and the mean of every result's own), and what 1 and 2 of it cover."""
+    (of all voxels, and the mean of every result's own), what 1 and 2 of it cover, and the mean rank correlation of an
+    oracle that knows how far every tissue of every result is off: how much such a correlation can be."""
     groups: dict[tuple[str, str, str], list[Errors]] = defaultdict(list)
     for one in found:
         groups[one.mode, one.pair, one.guide].append(one)
@@ -105,8 +109,20 @@ def report(found: Sequence[Errors], calibration: Mapping[str, Mapping[str, float
             'spearman': float(stats.spearmanr(all_told, error).statistic), 'spearman_each': float(np.mean(each)),
             'mean_error': float(error.mean()), 'mean_uncertainty': float(all_told.mean()),
             'covered_1': float((error <= all_told).mean()), 'covered_2': float((error <= 2 * all_told).mean()),
+            'spearman_oracle': float(np.mean([oracle_rank(one.error, one.tissue) for one in some])),
         })
     return rows
+
+
+def oracle_rank(error: np.ndarray, tissue: np.ndarray | None) -> float:
+    """Return the rank correlation of errors ``(N,)`` with the root of their mean square in each class ``(N,)``.
+
+    NaN where there are not two classes.
+    """
+    if tissue is None or np.ptp(tissue) == 0:
+        return float('nan')
+    counts = np.maximum(np.bincount(tissue), 1)
+    return float(stats.spearmanr(np.sqrt(np.bincount(tissue, error**2) / counts)[tissue], error).statistic)
 
 
 def write_calibration(calibration: Mapping[str, Mapping[str, float]], path: Path) -> Path:

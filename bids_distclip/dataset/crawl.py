@@ -16,6 +16,9 @@ from bids_distclip.errors import CannotWrite, UsageError
 _ELSEWHERE = r'derivatives|sourcedata|rawdata|code|stimuli|models|phenotype|logs|docs'
 _DATATYPES = r'beh|dwi|eeg|emg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet'
 
+#: Device and inode.
+_Place = tuple[int, int]
+
 
 def crawl(
     root: Path,
@@ -46,13 +49,22 @@ def crawl(
     return sorted(_walked(root, '', ignore=ignore))
 
 
-def _walked(root: Path, below: str, *, ignore: Sequence[re.Pattern[str]]) -> Iterator[str]:
+def _walked(
+    root: Path, below: str, *, ignore: Sequence[re.Pattern[str]], inside: frozenset[_Place] | None = None
+) -> Iterator[str]:
     """Pass the files in and under a folder, as paths relative to the root; links to folders are followed.
 
-    A folder that may not be read is passed over, as pybids does.
+    A folder that may not be read is passed over, as pybids does, and so is one that a link leads back to from within:
+    behind a link, ``inside`` are the folders on the way. Without links no folder lies in itself, and none is looked up.
     """
+    folder = root / below
     try:
-        entries = list(os.scandir(root / below))
+        if inside is not None:
+            own = _place(folder)
+            if own in inside:
+                return
+            inside |= {own}
+        entries = list(os.scandir(folder))
     except OSError:
         return
     for entry in entries:
@@ -60,9 +72,17 @@ def _walked(root: Path, below: str, *, ignore: Sequence[re.Pattern[str]]) -> Ite
         if any(pattern.search(f'/{relative}') for pattern in ignore):
             continue
         if entry.is_dir():
-            yield from _walked(root, f'{relative}/', ignore=ignore)
+            if inside is None and entry.is_symlink():
+                inside = frozenset(map(_place, (folder, *folder.parents)))
+            yield from _walked(root, f'{relative}/', ignore=ignore, inside=inside)
         else:
             yield relative
+
+
+def _place(folder: Path) -> _Place:
+    """Return what tells a folder from all others, by whatever path it is reached."""
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _indexed(

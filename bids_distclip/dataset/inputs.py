@@ -61,11 +61,10 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Selection:
-    """What to harmonize, what not, and the labels of all subjects of the dataset."""
+    """What to harmonize and what not."""
 
     scans: tuple[Scan, ...]
     rejections: tuple[Rejection, ...]
-    subjects_available: tuple[str, ...]
 
 
 @functools.cache
@@ -124,7 +123,7 @@ def find_scans(
     scans = tuple(_scan(root, file, folders=folders) for file, reason in reasons.items() if not reason)
     if not scans:
         raise _nothing(root, rejections=rejections, choice=choice)
-    return Selection(scans, rejections, available)
+    return Selection(scans, rejections)
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,9 @@ class DistClip:
         precision = self._precision()
         box = _around(head)
         near = head[box]
-        fused, spread = self._passes(
+        fused, spread = fuse(self._passes(
             trained, image[box], styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
-        )
+        ))
         out = np.zeros_like(image) if synthesize else image.copy()
         fused *= near
         fused += out[box]
@@ -171,13 +171,13 @@ class DistClip:
         spacing: tuple[float, ...],
         precision: str,
         residual: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return what the networks make of the part around the head, and its spread over planes."""
+    ) -> list[np.ndarray]:
+        """Return what the networks make of the part around the head, plane by plane."""
         import torch
 
         from bids_distclip.networks.inference import run_plane
 
-        passes = [
+        return [
             run_plane(
                 trained.generator,
                 image,
@@ -191,7 +191,6 @@ class DistClip:
             )
             for axis in axes
         ]
-        return fuse(passes)
 
     def _doubt(
         self,

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bids_distclip.networks.store import load_by_family, save_by_family
+from bids_distclip.networks.store import load_if_there, save_by_family
 
 #: Names of the files beside the weights: the bank, and where its acquisitions lie on the map.
 BANK, MAP = 'bank.safetensors', 'acquisitions.tsv'
@@ -80,10 +80,11 @@ def load_bank(path: Path) -> Bank | None:
     BadData
         If the file is not one of this package.
     """
-    if not path.exists():
-        return None
     shapes = {'theta': (None, 512), 'axes': (2, 512), 'centre': (512,)}
-    families, tensors = load_by_family(path, shapes, what='a bank of acquisitions')
+    return load_if_there(path, shapes, _bank_of, what='a bank of acquisitions')
+
+
+def _bank_of(families: tuple[str, ...], tensors: dict[str, Tensor]) -> Bank:
     return Bank(F.normalize(tensors['theta'], dim=1), families, tensors['axes'], tensors['centre'])
 
 

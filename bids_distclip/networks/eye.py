@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bids_distclip.networks.look import LOOK
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.numbers import describe_numbers
-from bids_distclip.networks.store import load_by_family, save_by_family
+from bids_distclip.networks.store import load_if_there, save_by_family
 
 #: Name of the file beside the weights.
 EYE = 'eye.safetensors'
@@ -91,9 +91,12 @@ def load_eye(path: Path) -> Eye | None:
     BadData
         If the file is not one of this package.
     """
-    if not path.exists():
-        return None
-    eye = Eye()
+    with torch.device('meta'):
+        eye = Eye().eval().requires_grad_(False)
     shapes = {name: tuple(value.shape) for name, value in eye.state_dict().items()}
-    eye.load_state_dict(load_by_family(path, shapes, what='an eye')[1])
-    return eye.eval().requires_grad_(False)
+
+    def filled(_: tuple[str, ...], tensors: dict[str, Tensor]) -> Eye:
+        eye.load_state_dict(tensors, assign=True)
+        return eye
+
+    return load_if_there(path, shapes, filled, what='an eye')

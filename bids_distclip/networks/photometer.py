@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bids_distclip.networks.store import load_by_family, save_by_family
+from bids_distclip.networks.store import load_if_there, save_by_family
 
 #: Name of the file beside the weights.
 PHOTOMETER = 'photometer.safetensors'
@@ -120,10 +120,11 @@ def load_photometer(path: Path) -> Photometer | None:
     BadData
         If the file is not one of this package.
     """
-    if not path.exists():
-        return None
     count = len(TISSUES)
     shapes = {'slope': (None, FEATURES, count), 'error': (None, count, count), 'brightness': (None, None, count),
               'theta': (None, None, 512)}
-    families, tensors = load_by_family(path, shapes, what='a photometer')
+    return load_if_there(path, shapes, _photometer_of, what='a photometer')
+
+
+def _photometer_of(families: tuple[str, ...], tensors: dict[str, Tensor]) -> Photometer:
     return Photometer(families, **tensors | {'theta': F.normalize(tensors['theta'], dim=-1)})

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bids_distclip.errors import BadData
+
+Made = TypeVar('Made')
 
 
 def save_by_family(path: Path, tensors: Mapping[str, Tensor], *, families: Sequence[str]) -> None:
@@ -21,16 +24,28 @@ def save_by_family(path: Path, tensors: Mapping[str, Tensor], *, families: Seque
     path.chmod(0o644)
 
 
-def load_by_family(
-    path: Path, shapes: Mapping[str, tuple[int | None, ...]], *, what: str
-) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    """Return what :func:`save_by_family` wrote, as float32; ``shapes`` names the tensors, None for any length.
+def load_if_there(
+    path: Path,
+    shapes: Mapping[str, tuple[int | None, ...]],
+    make: Callable[[tuple[str, ...], dict[str, Tensor]], Made],
+    *,
+    what: str,
+) -> Made | None:
+    """Return what ``make`` makes of the families and tensors :func:`save_by_family` wrote; None without a file.
+
+    Tensors come as float32; ``shapes`` names them, None for any length.
 
     Raises
     ------
     BadData
         If the file is not ``what`` it should be.
     """
+    return make(*_read(path, shapes, what=what)) if path.exists() else None
+
+
+def _read(
+    path: Path, shapes: Mapping[str, tuple[int | None, ...]], *, what: str
+) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     try:
         with safe_open(path, framework='pt') as stream:
             families = tuple(json.loads(stream.metadata()['families']))

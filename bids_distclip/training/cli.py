@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bids_distclip.training.devices import Crew
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,94 +22,115 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--labels', type=Path, help='folder with label maps (FreeSurfer-like ids, *.nii.gz)')
     parser.add_argument(
-        '--bids',
-        type=Path,
-        metavar='DIR',
-        help='of distclip: a BIDS dataset to train on, instead of --labels or mixed with them; with --init to adapt',
-    )
-    parser.add_argument('--participants', nargs='+', metavar='LABEL', help='people of --bids to use (default: all)')
-    parser.add_argument(
-        '--held-out',
-        nargs='+',
-        default=[],
-        metavar='LABEL',
-        help='people of --bids never to train on; the loss on them is written into OUT/held_out.tsv',
-    )
-    parser.add_argument(
-        '--bids-share', type=float, metavar='SHARE', help='share of batches from --bids beside --labels (default 0.5)'
-    )
-    parser.add_argument(
         '--out', type=Path, required=True, help='folder for checkpoints and curves; training resumes from it'
     )
-    parser.add_argument(
+    parser.add_argument('--export', type=Path, help='folder to write the averaged weights and their card to at the end')
+    _add_start(parser)
+    _add_course(parser)
+    _add_machine(parser)
+    _add_generator(parser)
+    _add_images(parser)
+    _add_ablations(parser)
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('trained weights to start from')
+    group.add_argument(
+        '--clip',
+        type=Path,
+        help='mrclip.safetensors whose styles the generator learns, or of which a part is trained (default: shipped)',
+    )
+    group.add_argument(
+        '--init', type=Path, help='mrclip.safetensors, distclip.safetensors or segmenter.safetensors to start from'
+    )
+
+
+def _add_course(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('course')
+    group.add_argument(
         '--steps',
         type=int,
         default=6000,
         help='length of the learning-rate schedule (3000 for numbers); batches for the photometer (100 are enough) and '
         'the eye (320)',
     )
-    parser.add_argument('--minutes', type=float, default=float('inf'), help='stop and save after this time')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda; the former does for numbers, eye, photometer')
-    parser.add_argument(
+    group.add_argument('--minutes', type=float, default=float('inf'), help='stop and save after this time')
+    group.add_argument('--seed', type=int, default=0)
+    group.add_argument(
+        '--slices',
+        type=int,
+        default=0,
+        help='anatomies per step (default: 8 for mrclip and tower, 4 for distclip and segmenter)',
+    )
+    group.add_argument('--learning-rate', type=float, default=0.0)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('machine')
+    group.add_argument('--device', default='cpu', help='cpu or cuda; the former does for numbers, eye, photometer')
+    group.add_argument(
         '--devices',
         type=int,
         default=1,
         metavar='N',
         help='of distclip: processes that train together, one card or share of the CPU each (needs accelerate)',
     )
-    parser.add_argument('--workers', type=int, default=1, help='processes that simulate; 0 simulates on the device')
-    parser.add_argument('--threads', type=int, default=0, help='CPU threads of the training process')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--slices',
-        type=int,
-        default=0,
-        help='anatomies per step (default: 8 for mrclip and tower, 4 for distclip and segmenter)',
-    )
-    parser.add_argument('--learning-rate', type=float, default=0.0)
-    parser.add_argument('--preset', choices=('tiny', 'small', 'full'), default='tiny', help='size of the generator')
-    parser.add_argument(
-        '--clip',
-        type=Path,
-        help='mrclip.safetensors whose styles the generator learns, or of which a part is trained (default: shipped)',
-    )
-    parser.add_argument(
-        '--init', type=Path, help='mrclip.safetensors, distclip.safetensors or segmenter.safetensors to start from'
-    )
-    parser.add_argument(
-        '--guidance',
-        choices=('both', 'image', 'text'),
-        default='both',
-        help='ablation: one kind of guide only',
-    )
-    parser.add_argument(
-        '--variant',
-        choices=('ast', 'constant-query', 'adain', 'analytic'),
-        default='ast',
-        help='ablation: style transfer, or a signal equation in its place',
-    )
-    parser.add_argument(
-        '--free-beta', action='store_true', help='ablation: one free β channel with InfoNCE, as released'
-    )
-    parser.add_argument(
-        '--losses', type=Path, metavar='FILE', help='weights of the loss terms of distclip, as TOML'
-    )
-    parser.add_argument(
-        '--no-anatomy-loss',
-        action='store_true',
-        help='ablation: nothing tells the mapper what anatomy is; mapper and decoder learn end to end',
-    )
-    parser.add_argument('--freeze-clip', action='store_true', help='leave MR-CLIP as it is while the generator learns')
-    parser.add_argument('--no-lesions', action='store_true', help='ablation: heads without lesions')
-    parser.add_argument('--no-texture', action='store_true', help='ablation: heads without texture')
-    parser.add_argument(
+    group.add_argument('--workers', type=int, default=1, help='processes that simulate; 0 simulates on the device')
+    group.add_argument('--threads', type=int, default=0, help='CPU threads of the training process')
+
+
+def _add_generator(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('generator', 'of distclip alone')
+    group.add_argument('--preset', choices=('tiny', 'small', 'full'), default='tiny', help='size of the generator')
+    group.add_argument('--losses', type=Path, metavar='FILE', help='weights of the loss terms, as TOML')
+    group.add_argument('--freeze-clip', action='store_true', help='leave MR-CLIP as it is while the generator learns')
+    group.add_argument(
         '--pictures',
         type=int,
         default=0,
         metavar='N',
-        help='of distclip: write pictures of the same few slices into OUT/pictures every N steps (default 0: none)',
+        help='write pictures of the same few slices into OUT/pictures every N steps (default 0: none)',
     )
-    parser.add_argument('--export', type=Path, help='folder to write the averaged weights and their card to at the end')
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('real images', 'of distclip alone')
+    group.add_argument(
+        '--bids',
+        type=Path,
+        metavar='DIR',
+        help='a BIDS dataset to train on, instead of --labels or mixed with them; with --init to adapt',
+    )
+    group.add_argument('--participants', nargs='+', metavar='LABEL', help='people of --bids to use (default: all)')
+    group.add_argument(
+        '--held-out',
+        nargs='+',
+        default=[],
+        metavar='LABEL',
+        help='people of --bids never to train on; the loss on them is written into OUT/held_out.tsv',
+    )
+    group.add_argument(
+        '--bids-share', type=float, metavar='SHARE', help='share of batches from --bids beside --labels (default 0.5)'
+    )
+
+
+def _add_ablations(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('ablations', 'of distclip alone: to see what a part of it is good for')
+    group.add_argument('--guidance', choices=('both', 'image', 'text'), default='both', help='one kind of guide only')
+    group.add_argument(
+        '--variant',
+        choices=('ast', 'constant-query', 'adain', 'analytic'),
+        default='ast',
+        help='style transfer, or a signal equation in its place',
+    )
+    group.add_argument('--free-beta', action='store_true', help='one free β channel with InfoNCE, as released')
+    group.add_argument(
+        '--no-anatomy-loss',
+        action='store_true',
+        help='nothing tells the mapper what anatomy is; mapper and decoder learn end to end',
+    )
+    group.add_argument('--no-lesions', action='store_true', help='heads without lesions')
+    group.add_argument('--no-texture', action='store_true', help='heads without texture')
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -112,56 +138,58 @@ def run_train(args: argparse.Namespace) -> int:
     import torch
 
     from bids_distclip.training.devices import join, launch, launched
-    from bids_distclip.training.run_distclip import real_data, train_generator, trained_clip
+    from bids_distclip.training.run_distclip import real_data
     from bids_distclip.training.run_parts import PARTS, train_part
 
     _check(args)
-    if args.devices > 1 and not launched() and args.bids:
-        real_data(args)  # Once, before there are several.
     if args.devices > 1 and not launched():
+        if args.bids:
+            real_data(args)  # Once, before there are several.
         return launch(run_train, args, devices=args.devices, device=args.device)
     crew = join(args.device)
     if args.threads or crew.size > 1:
         torch.set_num_threads(args.threads or max(1, (os.cpu_count() or 1) // crew.size))
-    common = {
-        'steps': args.steps,
-        'minutes': args.minutes,
-        'device': args.device,
-        'workers': args.workers,
-        'seed': args.seed,
-    }
-    common.update({'slices': args.slices} if args.slices else {})
-    common.update({'learning_rate': args.learning_rate} if args.learning_rate else {})
     if args.what in PARTS:
         return train_part(args)
+    card = _trained(args, crew)
+    if crew.first:
+        _finish(args, card)
+    return 0
+
+
+def _trained(args: argparse.Namespace, crew: Crew) -> dict[str, Any]:
+    """Train what has a loop; return its card."""
+    from bids_distclip.networks.weights import load_clip, load_segmenter
+    from bids_distclip.training.run_distclip import train_generator, trained_clip
+
+    names = ('steps', 'minutes', 'device', 'workers', 'seed')
+    common = {name: getattr(args, name) for name in names}
+    common |= {name: getattr(args, name) for name in ('slices', 'learning_rate') if getattr(args, name)}
     if args.what == 'mrclip':
-        from bids_distclip.networks.weights import load_clip
         from bids_distclip.training.mrclip import train_mrclip
 
-        init = load_clip(args.init) if args.init else None
-        card = train_mrclip(args.labels, args.out, init=init, **common)
-    elif args.what == 'segmenter':
-        from bids_distclip.networks.weights import load_segmenter
+        return train_mrclip(args.labels, args.out, init=load_clip(args.init) if args.init else None, **common)
+    if args.what == 'segmenter':
         from bids_distclip.training.segmenter import train_segmenter
 
-        card = train_segmenter(args.labels, args.out, init=load_segmenter(args.init) if args.init else None, **common)
-    elif args.what == 'tower':
-        from bids_distclip.networks.weights import load_clip
+        return train_segmenter(args.labels, args.out, init=load_segmenter(args.init) if args.init else None, **common)
+    if args.what == 'tower':
         from bids_distclip.training.tower import train_tower
 
-        card = train_tower(args.labels, args.out, clip=load_clip(trained_clip(args)), **common)
-    else:
-        card = train_generator(args, {**common, 'crew': crew})
-    if not crew.first:
-        return 0
+        return train_tower(args.labels, args.out, clip=load_clip(trained_clip(args)), **common)
+    return train_generator(args, common, crew=crew)
+
+
+def _finish(args: argparse.Namespace, card: Mapping[str, Any]) -> None:
+    """Write the weights, if they are asked for, and say how far the training came."""
     if args.export:
         from bids_distclip.training.export import export_weights, keep_photometer
+        from bids_distclip.training.run_distclip import trained_clip
 
         export_weights(args.out, args.export)
         if args.what == 'distclip' and args.freeze_clip:
             keep_photometer(trained_clip(args).parent, args.export)
     print(f'Reached step {card["reached"]} of {args.steps}; checkpoint in {args.out}')
-    return 0
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -6,7 +6,9 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from torch import nn
 
 from bids_distclip import errors
 from bids_distclip.errors import DistclipError, TryAgain, UsageError
+
+#: How long a process waits for another: preparing the images of a dataset takes hours, not the usual ten minutes.
+#: One that ends is noticed at once all the same, by what started it.
+PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class Crew:
 
         return list(gather_object([one]))
 
+    def first_goes_ahead(self) -> AbstractContextManager[None]:
+        """Let the first process through a block before the others, which then find done what it did there."""
+        return nullcontext() if self.size == 1 else self.accelerator.main_process_first()
+
 
 #: The crew of a training on one device.
 ALONE = Crew()
@@ -68,7 +78,9 @@ def join(device: str) -> Crew:
     size = int(os.environ.get('WORLD_SIZE', '1'))
     if size == 1:
         return ALONE
-    accelerator = _accelerate().Accelerator(cpu=device == 'cpu')
+    library = _accelerate()
+    patience = library.InitProcessGroupKwargs(timeout=PATIENCE)
+    accelerator = library.Accelerator(cpu=device == 'cpu', kwargs_handlers=[patience])
     return Crew(accelerator.process_index, accelerator.num_processes, accelerator)
 
 

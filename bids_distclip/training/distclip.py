@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from bids_distclip.errors import UsageError
-from bids_distclip.networks.generator import PRESETS, Generator
+from bids_distclip.networks.generator import Generator
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.stream import Batch, SliceStream, StreamOptions
@@ -21,8 +21,8 @@ from bids_distclip.training.cohort import Cohort
 from bids_distclip.training.devices import ALONE, Crew, device_of
 from bids_distclip.training.held_out import HeldOut
 from bids_distclip.training.loop import run_task
-from bids_distclip.training.loss_weights import Weights
 from bids_distclip.training.pictures import Gallery
+from bids_distclip.training.recipe import Recipe
 from bids_distclip.training.split import held_out_heads, training_heads
 from bids_distclip.training.task import DistClipTask
 
@@ -52,36 +52,16 @@ def train_distclip(
     out: Path,
     *,
     clip: MRCLIP,
-    preset: str = 'tiny',
-    steps: int = 6000,
-    minutes: float = float('inf'),
-    device: str = 'cpu',
-    workers: int = 1,
-    seed: int = 0,
-    slices: int = 4,
-    size: int = 128,
-    real_size: int = 192,
-    learning_rate: float = 1.5e-3,
-    guidance: str = 'both',
-    weights: Weights | None = None,
-    options: Mapping[str, Any] | None = None,
-    lesions: bool = True,
-    texture: bool = True,
-    tune_clip: bool = True,
+    recipe: Recipe,
     init: Generator | None = None,
     init_sha256: str = '',
-    pictures: int = 0,
     real: RealData | None = None,
     crew: Crew = ALONE,
 ) -> dict[str, Any]:
     """Train a generator; checkpoints and curves go to ``out``; return the card.
 
-    Simulated slices have ``size`` pixels a side, real ones ``real_size``: most of a head at the pixels that the app
-    works on, because normalization over a slice depends on how much of it is seen.
-
     It learns from heads simulated on the label maps below ``labels``, from ``real`` images, or from both in turn.
-    It starts from ``init``, if given, whose file the card tells by ``init_sha256``. Pictures of heads that are not
-    trained on, if there are any, are made every so many steps; 0: none.
+    It starts from ``init``, if given, whose file the card tells by ``init_sha256``.
 
     Raises
     ------
@@ -89,73 +69,90 @@ def train_distclip(
         If the training in ``out`` was begun by another number of processes, with other images, or with another model;
         if neighbouring slices are compared and their number is odd.
     """
-    torch.manual_seed(seed)
-    device = device_of(crew, device)
-    chosen = replace(PRESETS[preset], **(options or {}))
+    torch.manual_seed(recipe.seed)
+    device = device_of(crew, recipe.device)
     task = DistClipTask(
-        chosen, clip.to(device), weights=weights or Weights(), guidance=guidance, tune_clip=tune_clip
+        recipe.generator,
+        clip.to(device),
+        weights=recipe.weights,
+        guidance=recipe.guidance,
+        tune_clip=recipe.tune_clip,
     ).to(device)
     if init is not None:
         _start_from(init, task.generator)
-    stream = _stream_options(
-        slices=slices,
-        size=size,
-        lesions=lesions,
-        texture=texture,
-        seed=seed + 1,
-        neighbours=task.weights.neighbours > 0,
-    )
+    stream = recipe.stream()
+    images = replace(stream, size=recipe.real_size)
     anatomies = training_heads(labels) if labels else []
-    images = replace(stream, size=real_size)
-    data = _data(anatomies, stream, images, real, length=steps * crew.size, device=device if workers == 0 else 'cpu')
-    card = {
-        'model': preset,
-        'task': 'distclip',
-        'options': chosen.to_dict(),
-        'anatomies': [a.name for a in anatomies],
-        'steps': steps,
-        'seed': seed,
-        'slices_per_step': slices * crew.size,
-        'devices': crew.size,
-        'size': size,
-        **({'real_size': real_size} if real else {}),
-        'learning_rate': learning_rate,
-        'guidance': guidance,
-        'tune_clip': tune_clip,
-        'clip': clip.config_name,
-        'losses': task.weights.to_dict(),
-        'lesions': lesions,
-        'texture': texture,
-        **({'bids': real.to_dict()} if real else {}),
-        **({'init': init_sha256} if init_sha256 else {}),
-    }
+    simulator = device if recipe.workers == 0 else 'cpu'
+    data = _data(anatomies, stream, images, real, length=recipe.steps * crew.size, device=simulator)
+    card = _card(recipe, anatomies, clip=clip, real=real, init_sha256=init_sha256, crew=crew)
     before = card_of(out)
     _check_same(before, card, out)
-    judge = None
-    if crew.first and real and real.held_out:
-        judge = HeldOut(out / 'held_out.tsv', _held_out(real.held_out, images), task.losses)
-        if not before:
-            judge(0)
-    gallery = None
-    if pictures and crew.first:
-        shown = _shown(labels, images if real else stream, real)
-        gallery = Gallery(out / 'pictures', shown, every=pictures, render=task.render)
     return run_task(
         task,
         data,
         folder=out,
         card=card,
-        steps=steps,
-        learning_rate=learning_rate,
-        minutes=minutes,
-        workers=workers,
-        # A training of a few steps would end before the usual warm-up.
-        warmup=min(200, max(1, steps // 10)),
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        minutes=recipe.minutes,
+        workers=recipe.workers,
+        warmup=recipe.warmup,
         rival=task.adversary,
-        on_step=gallery,
-        on_save=judge,
+        on_save=_judge(out, task, images, real, fresh=not before) if crew.first else None,
+        on_step=_gallery(out, task, recipe, labels, real) if crew.first else None,
         crew=crew,
     )
+
+
+def _card(
+    recipe: Recipe, anatomies: Sequence[Anatomy], *, clip: MRCLIP, real: RealData | None, init_sha256: str, crew: Crew
+) -> dict[str, Any]:
+    """Return what a training tells of itself, and must be gone on with."""
+    return {
+        'model': recipe.preset,
+        'task': 'distclip',
+        'options': recipe.generator.to_dict(),
+        'anatomies': [a.name for a in anatomies],
+        'steps': recipe.steps,
+        'seed': recipe.seed,
+        'slices_per_step': recipe.slices * crew.size,
+        'devices': crew.size,
+        'size': recipe.size,
+        **({'real_size': recipe.real_size} if real else {}),
+        'learning_rate': recipe.learning_rate,
+        'guidance': recipe.guidance,
+        'tune_clip': recipe.tune_clip,
+        'clip': clip.config_name,
+        'losses': recipe.weights.to_dict(),
+        'lesions': recipe.lesions,
+        'texture': recipe.texture,
+        **({'bids': real.to_dict()} if real else {}),
+        **({'init': init_sha256} if init_sha256 else {}),
+    }
+
+
+def _judge(
+    out: Path, task: DistClipTask, images: StreamOptions, real: RealData | None, *, fresh: bool
+) -> HeldOut | None:
+    """Return what measures the loss on people that are held out, measured once before a fresh training."""
+    if real is None or not real.held_out:
+        return None
+    judge = HeldOut(out / 'held_out.tsv', _held_out(real.held_out, images), task.losses)
+    if fresh:
+        judge(0)
+    return judge
+
+
+def _gallery(
+    out: Path, task: DistClipTask, recipe: Recipe, labels: Path | None, real: RealData | None
+) -> Gallery | None:
+    """Return what writes pictures while the generator learns, if it is asked for."""
+    if not recipe.pictures:
+        return None
+    stream = recipe.stream()
+    shown = _shown(labels, replace(stream, size=recipe.real_size) if real else stream, real)
+    return Gallery(out / 'pictures', shown, every=recipe.pictures, render=task.render)
 
 
 def _data(
@@ -226,24 +223,3 @@ def _check_same(before: Mapping[str, Any], card: Mapping[str, Any], out: Path) -
 def _plain(value: Any) -> Any:
     """Return a value as a card that was written and read again has it."""
     return json.loads(json.dumps(value))
-
-
-def _stream_options(
-    *, slices: int, size: int, lesions: bool, texture: bool, seed: int, neighbours: bool
-) -> StreamOptions:
-    """Return how batches are made: two protocols per slice, every other slice within one contrast family."""
-    if neighbours and slices % 2:
-        cure = 'Give an even number of --slices, or leave the neighbours out of --losses.'
-        raise UsageError(f'Neighbouring slices come in pairs, and a step has {slices}.', cure=cure)
-    return StreamOptions(
-        slices=slices,
-        protocols=2,
-        size=size,
-        pixel=(0.95, 1.45),
-        pool=slices + 1,
-        same_family=0.5,
-        lesions=lesions,
-        texture=texture,
-        seed=seed,
-        neighbours=neighbours,
-    )

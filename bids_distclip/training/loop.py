@@ -16,6 +16,7 @@ from bids_distclip.networks.memory import keep_freed_memory
 from bids_distclip.training.checkpoint import load_state, save_state
 from bids_distclip.training.curve import Curve
 from bids_distclip.training.devices import ALONE, Crew
+from bids_distclip.training.learner import Learner
 
 
 def run_loop(
@@ -50,43 +51,21 @@ def run_loop(
     own ``losses()``, with its own optimizer. ``on_step`` and ``on_save`` are called by the first process alone.
     """
     keep_freed_memory()
-    against = [] if rival is None else list(rival.parameters())
-    apart = {id(p) for p in against}
-    trained = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        'optimizer': torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-2)
-    }
-    if against:
-        optimizers['rival'] = torch.optim.AdamW(against, lr=learning_rate, betas=(0.5, 0.98), weight_decay=0.0)
-    average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
-    start = load_state(folder, model=model, average=average, optimizers=optimizers)
-    loader = DataLoader(
-        torch.utils.data.Subset(data, range(start * crew.size + crew.rank, steps * crew.size, crew.size)),
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        multiprocessing_context='forkserver' if workers else None,
-    )
+    learner = Learner(model, rival, learning_rate=learning_rate, clip=clip, crew=crew)
+    start = load_state(folder, **learner.state)
+    loader = _loader(data, range(start, steps), workers=workers, crew=crew)
     began, curve = time.monotonic(), Curve(folder / 'curve.tsv')
     for step, batch in enumerate(loader, start):
-        for optimizer in optimizers.values():
-            for group in optimizer.param_groups:
-                group['lr'] = learning_rate * schedule(step, steps=steps, warmup=warmup)
-        parts = _optimize(
-            losses(batch, step * crew.size + crew.rank), optimizers['optimizer'], trained, clip=clip, crew=crew
-        )
-        if rival is not None:
-            found = _optimize(rival.losses(), optimizers['rival'], against, clip=clip, crew=crew)
-            parts |= {f'_rival{name}': value for name, value in found.items()}
-        _update_average(average, model, decay=min(average_decay, (step + 1) / (step + 10)))
-        curve.add(parts)
+        learner.set_rate(learning_rate * schedule(step, steps=steps, warmup=warmup))
+        curve.add(learner.learn(losses(batch, step * crew.size + crew.rank)))
+        learner.follow(decay=min(average_decay, (step + 1) / (step + 10)))
         done = step + 1
         if done % log_every == 0:
             curve.write(done, seconds=(time.monotonic() - began) / (done - start), crew=crew)
         out_of_time = crew.agree(time.monotonic() - began > 60 * minutes)
         last = done == steps or out_of_time
         if crew.first and (done % save_every == 0 or last):
-            save_state(folder, model=model, average=average, optimizers=optimizers, step=done, card=card or {})
+            save_state(folder, **learner.state, step=done, card=card or {})
             if on_save:
                 on_save(done)
         if crew.first and on_step:
@@ -116,27 +95,13 @@ def schedule(step: int, *, steps: int, warmup: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def _optimize(
-    parts: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    trained: list[nn.Parameter],
-    *,
-    clip: float,
-    crew: Crew,
-) -> dict[str, Tensor]:
-    """Take one step down the sum of the parts, unless its gradient is not finite; return parts, total and norm."""
-    total = torch.stack([v for k, v in parts.items() if not k.startswith('_')]).sum()
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    crew.average_gradients(trained)
-    norm = torch.nn.utils.clip_grad_norm_(trained, clip)
-    if torch.isfinite(norm):
-        optimizer.step()
-    return {**parts, 'total': total, '_norm': norm}
-
-
-def _update_average(average: dict[str, Tensor], model: nn.Module, *, decay: float) -> None:
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if name in average:
-                average[name].lerp_(value.to(average[name].dtype), 1 - decay)
+def _loader(data: Dataset, steps: range, *, workers: int, crew: Crew) -> DataLoader:
+    """Return what passes the batches of these steps that are this process's, one a step."""
+    mine = range(steps.start * crew.size + crew.rank, steps.stop * crew.size, crew.size)
+    return DataLoader(
+        torch.utils.data.Subset(data, mine),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context='forkserver' if workers else None,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from bids_distclip.networks.generator import PRESETS, Generator
 from bids_distclip.networks.photometer import PHOTOMETER, load_photometer
 from bids_distclip.networks.weights import CLIP, DEFAULT, Trained, load_clip, load_generator
 from bids_distclip.training.checkpoint import sha256
+from bids_distclip.training.devices import Crew
 from bids_distclip.training.distclip import RealData, train_distclip
 from bids_distclip.training.loss_weights import Weights, read_weights
+from bids_distclip.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +29,28 @@ if TYPE_CHECKING:
 ADAPTING = 1e-4
 
 
-def train_generator(args: argparse.Namespace, common: dict[str, Any]) -> dict[str, Any]:
-    """Train the generator that was asked for; return its card."""
+def train_generator(args: argparse.Namespace, common: Mapping[str, Any], *, crew: Crew) -> dict[str, Any]:
+    """Train the generator that was asked for; return its card. ``common`` are fields of its recipe."""
+    recipe = _recipe(args, common)
+    return train_distclip(
+        args.labels,
+        args.out,
+        clip=load_clip(trained_clip(args)),
+        recipe=recipe,
+        init=load_generator(args.init) if args.init else None,
+        init_sha256=sha256(args.init) if args.init else '',
+        real=_asked_images(args, crew) if args.bids else None,
+        crew=crew,
+    )
+
+
+def _asked_images(args: argparse.Namespace, crew: Crew) -> RealData:
+    """Return the images of ``--bids``: the first process prepares them, the others wait and find them prepared."""
+    with crew.first_goes_ahead():
+        return real_data(args, tell=args.devices == 1 and crew.first)
+
+
+def _recipe(args: argparse.Namespace, common: Mapping[str, Any]) -> Recipe:
     options: dict[str, Any] = {'variant': args.variant}
     if args.free_beta:
         if args.variant == 'analytic':
@@ -36,10 +59,7 @@ def train_generator(args: argparse.Namespace, common: dict[str, Any]) -> dict[st
         options |= {'physical': False, 'channels': 1, 'mapper_style': False}
     if args.bids and args.init and not args.labels:
         common = {'learning_rate': ADAPTING, **common}
-    return train_distclip(
-        args.labels,
-        args.out,
-        clip=load_clip(trained_clip(args)),
+    return Recipe(
         preset=args.preset,
         guidance=args.guidance,
         weights=chosen_weights(args),
@@ -47,10 +67,7 @@ def train_generator(args: argparse.Namespace, common: dict[str, Any]) -> dict[st
         lesions=not args.no_lesions,
         texture=not args.no_texture,
         tune_clip=not args.freeze_clip,
-        init=load_generator(args.init) if args.init else None,
-        init_sha256=sha256(args.init) if args.init else '',
         pictures=args.pictures,
-        real=real_data(args, tell=args.devices == 1 and common['crew'].first) if args.bids else None,
         **common,
     )
 

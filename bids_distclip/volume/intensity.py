@@ -39,8 +39,3 @@ def brain_scale(data: np.ndarray, brain: np.ndarray) -> float:
             cure='Give a magnitude image whose tissue is brighter than zero.',
         )
     return scale
-
-
-def normalized(data: np.ndarray, *, scale: float) -> np.ndarray:
-    """Return ``data`` with ``scale`` at 1.0 and zero at zero, in float32."""
-    return np.asarray(data, dtype=np.float32) / np.float32(scale)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from bids_distclip.benchmark import commands
+from bids_distclip.benchmark.cli import add_evaluate_arguments, run_evaluate
 from bids_distclip.benchmark.tone import COLUMNS, PURE, TOLD, Pair, compare_shares, mixture
 
 
@@ -51,3 +56,17 @@ def test_every_tissue_has_a_row_for_each_kind_of_target():
 def test_pairs_whose_scale_setting_tissue_is_not_the_brightest_do_not_count():
     assert compare_shares(pairs(scanner=0.03, person=0.03), 'T1w') == []
     assert compare_shares([], 'T1w') == compare_shares([], 'another family') == []
+
+
+@pytest.mark.parametrize(('words', 'every'), [([], 12), (['--every', '5'], 5), (['--every', '1'], 1)])
+def test_the_command_line_says_how_many_slices_are_looked_at(words, every, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr('bids_distclip.benchmark.tone.gather_pairs', lambda *_, every, **__: asked.append(every) or ())
+    monkeypatch.setattr('bids_distclip.training.split.training_heads', lambda _: [SimpleNamespace(whole_head=True)])
+    monkeypatch.setattr('bids_distclip.harmonizers.tissue.make_segment', lambda _: len)
+    monkeypatch.setattr(commands, 'distclip_engine', lambda *_, **__: None)
+    parser = argparse.ArgumentParser()
+    add_evaluate_arguments(parser)
+    words = ['tone', '--labels', 'x', '--pairs', 'T1w-T1w', '--out', str(tmp_path), *words]
+    assert run_evaluate(parser.parse_args(words)) == 0
+    assert asked == [every]

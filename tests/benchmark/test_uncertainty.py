@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_distclip.benchmark.uncertainty import COVERED, Errors, calibrate, expected, report, write_calibration
+from bids_distclip.benchmark.uncertainty import (
+    COVERED,
+    Errors,
+    calibrate,
+    expected,
+    oracle_rank,
+    report,
+    write_calibration,
+)
 from bids_distclip.networks.weights import _calibration
 
 
@@ -68,3 +76,13 @@ def test_the_file_is_what_is_read_beside_weights(tmp_path):
     older = {name: value for name, value in known['residual'].items() if name != 'tissue'}
     write_calibration({'residual': older}, tmp_path / 'calibration.json')
     assert _calibration(tmp_path) == {'residual': older | {'tissue': 0.0}}
+
+
+def test_an_oracle_of_tissue_knows_how_far_each_is_off_and_nothing_more():
+    rng = np.random.default_rng(0)
+    tissue = np.repeat([1, 2], 20_000)
+    far = np.abs(rng.normal(0, np.where(tissue == 1, 0.01, 0.1)))
+    assert 0.6 < oracle_rank(far, tissue) < 0.9
+    assert abs(oracle_rank(np.abs(rng.normal(0, 0.1, 40_000)), tissue)) < 0.02
+    assert np.isnan(oracle_rank(far, None))
+    assert np.isnan(oracle_rank(far, np.ones(40_000, np.uint8)))

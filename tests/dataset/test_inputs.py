@@ -19,7 +19,6 @@ def test_all_supported_images_are_found_with_entities_metadata_and_family(two):
     found = find_scans(two)
     assert len(found.scans) == 6
     assert found.rejections == ()
-    assert found.subjects_available == ('01', '02')
     scan = next(scan for scan in found.scans if scan.relative.endswith('sub-01_ses-a_T1w.nii.gz'))
     assert (scan.subject, scan.session, scan.suffix) == ('01', 'a', 'T1w')
     assert (scan.family_call.family, scan.family_call.basis) == ('T1w', 'physics')

@@ -27,6 +27,7 @@ from bids_distclip.training.cohort import Cohort, held_apart
 from bids_distclip.training.distclip import RealData, train_distclip
 from bids_distclip.training.guides import draw_guides
 from bids_distclip.training.loss_weights import Weights
+from bids_distclip.training.recipe import Recipe
 from bids_distclip.training.task import DistClipTask
 from bids_distclip.volume.prepared import Prepared
 
@@ -257,8 +258,8 @@ def test_real_batches_come_in_their_share():
 def run(out: Path, real: RealData, **given) -> dict:
     options = {'steps': 4, 'workers': 0, 'slices': 2, 'real_size': 32, 'learning_rate': 2e-3, **given}
     torch.manual_seed(0)
-    return train_distclip(None, out, clip=MRCLIP(), options=SMALL, tune_clip=False, guidance='text', real=real,
-                          **options)
+    recipe = Recipe(options=SMALL, tune_clip=False, guidance='text', **options)
+    return train_distclip(None, out, clip=MRCLIP(), recipe=recipe, real=real)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

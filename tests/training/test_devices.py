@@ -126,6 +126,48 @@ def test_a_crew_that_was_killed_goes_on_as_an_unbroken_one(tmp_path):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+#: Run by every process: images take the first one a second to prepare, and all say what they found.
+IMAGES = '''
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from bids_distclip.training import run_distclip
+from bids_distclip.training.cli import add_train_arguments
+from bids_distclip.training.devices import join, launch
+
+
+def work(folder):
+    crew, prepared = join('cpu'), Path(folder, 'prepared')
+
+    def real_data(args, tell):
+        found = prepared.exists()
+        time.sleep(crew.first)
+        prepared.touch()
+        return found
+
+    run_distclip.real_data, run_distclip.load_clip = real_data, str
+    run_distclip.train_distclip = lambda *_, real, **__: Path(folder, f'rank{crew.rank}').write_text(str(real))
+    parser = argparse.ArgumentParser()
+    add_train_arguments(parser)
+    run_distclip.train_generator(parser.parse_args(['distclip', '--bids', folder, '--out', folder]), {}, crew=crew)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(launch(work, sys.argv[1], devices=2))
+'''
+
+
+def test_the_first_process_prepares_the_images_and_the_second_finds_them_prepared(tmp_path):
+    file = tmp_path / 'script.py'
+    file.write_text(IMAGES)
+    done = subprocess.run([sys.executable, str(file), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f'rank{rank}').read_text() for rank in range(2)] == ['False', 'True']
+
+
 @pytest.fixture
 def labels(tmp_path) -> Path:
     folder = tmp_path / 'labels'
@@ -166,6 +208,8 @@ def test_one_device_asks_for_no_library(monkeypatch):
     assert crew.gather(3) == [3]
     assert crew.agree(True)
     assert not crew.agree(False)
+    with crew.first_goes_ahead():
+        pass
     assert model.weight.grad.tolist() == [[1, 1]]
     with pytest.raises(UsageError, match='accelerate'):
         devices.launch(int, None, devices=2)

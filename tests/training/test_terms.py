@@ -17,11 +17,11 @@ from bids_distclip.networks.weights import load_trained
 from bids_distclip.simulation.phantom import phantom
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
 from bids_distclip.training.adversary import Adversary
-from bids_distclip.training.distclip import train_distclip
 from bids_distclip.training.guides import draw_guides
 from bids_distclip.training.loop import run_loop
 from bids_distclip.training.loss_weights import Weights
 from bids_distclip.training.losses import least_squares, structure_loss, style_distance
+from bids_distclip.training.recipe import Recipe
 from bids_distclip.training.task import DistClipTask
 from bids_distclip.training.terms import Made, picture_terms, truth_of
 
@@ -192,6 +192,6 @@ def test_the_change_between_neighbours_is_asked_for_only_with_a_weight(batch):
     assert found == pytest.approx([0, 0, 0.6], abs=1e-5)
 
 
-def test_neighbours_come_in_pairs(tmp_path):
+def test_neighbours_come_in_pairs():
     with pytest.raises(UsageError, match='in pairs'):
-        train_distclip(None, tmp_path, clip=MRCLIP(), slices=3, weights=replace(Weights(), neighbours=1.0))
+        Recipe(slices=3, weights=replace(Weights(), neighbours=1.0)).stream()

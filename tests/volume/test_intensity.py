@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_distclip.errors import BadData
-from bids_distclip.volume.intensity import brain_scale, normalized
+from bids_distclip.volume.intensity import brain_scale
 
 
 def test_the_scale_is_the_99_5th_percentile_inside_the_brain_only():
@@ -29,9 +29,3 @@ def test_a_brain_without_signal_is_refused(value):
 def test_an_empty_mask_is_refused():
     with pytest.raises(BadData, match='empty'):
         brain_scale(np.ones((3, 3, 3)), np.zeros((3, 3, 3), bool))
-
-
-def test_normalizing_puts_the_scale_at_one_and_keeps_zero():
-    out = normalized(np.array([0.0, 50, 200]), scale=100)
-    np.testing.assert_allclose(out, [0, 0.5, 2])
-    assert out.dtype == np.float32
