@@ -250,13 +250,16 @@ def fuse_planes(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.planes import COLUMNS, compare_fusions, summary, uneven
     from bids_distclip.errors import UsageError
     from bids_distclip.harmonizers.tissue import make_segment
+    from bids_distclip.networks.weights import load_trained
     from bids_distclip.training.split import training_heads
 
     if not (args.labels or args.brains or args.bids):
         raise UsageError('There is nothing to fuse', cure='Give --labels, --brains, --bids or several.')
     asked = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,T1w-T2w,T2w-FLAIR'
     pairs = [(a.strip(), b.strip()) for a, _, b in (p.partition('-') for p in asked.split(','))]
-    kept, segment, net, scans = args.out / 'passes', make_segment(args.weights), None, []
+    # Passes of other weights or another precision are others.
+    kept = args.out / 'passes' / f'{load_trained(args.weights).sha256[:12]}-{args.precision}'
+    segment, net, scans = make_segment(args.weights), None, []
     engine = {'weights': args.weights, 'device': args.device, 'precision': args.precision}
     if args.labels:
         known, new = [a for a in training_heads(args.labels) if a.whole_head], held_out(args)

@@ -10,7 +10,7 @@ import numpy as np
 from bids_distclip.benchmark.fusion import FusionNet, fused_by
 from bids_distclip.benchmark.intervals import FEWEST, half_width
 from bids_distclip.benchmark.passes import Passes
-from bids_distclip.quality.metrics import slice_jump
+from bids_distclip.quality.metrics import psnr, slice_jump
 from bids_distclip.volume.planes import bounding_box
 
 #: Planes by the array axis (RAS) that their slices are stacked along.
@@ -35,7 +35,9 @@ def compare_fusions(scans: Iterable[Passes], *, net: FusionNet | None = None) ->
         was = _jumps(scan, scan.image)
         for name, picture in fusions(scan, net=net).items():
             now = [after / before for after, before in zip(_jumps(scan, picture), was, strict=True)]
-            near = {} if scan.truth is None else {'psnr_brain': _psnr(picture, scan.truth, scan.brain)}
+            near = {}
+            if scan.truth is not None:
+                near = {'psnr_brain': psnr(picture.clip(0, 1), scan.truth.clip(0, 1), mask=scan.brain)}
             yield {
                 'data': scan.data,
                 'person': scan.person,
@@ -69,11 +71,6 @@ def _jumps(scan: Passes, picture: np.ndarray) -> list[float]:
     box = bounding_box(scan.brain)
     part, inside = picture[box], scan.brain[box]
     return [slice_jump(part, mask=inside, axis=axis, spacing=scan.spacing) for axis in range(3)]
-
-
-def _psnr(made: np.ndarray, truth: np.ndarray, brain: np.ndarray) -> float:
-    error = (made[brain].clip(0, 1) - truth[brain].clip(0, 1)) ** 2
-    return float(-10 * np.log10(error.mean(dtype=np.float64) + 1e-9))
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
