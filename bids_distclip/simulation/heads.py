@@ -33,8 +33,19 @@ UNSEEN: dict[str, dict[str, tuple[float, float]]] = {
 
 
 #: Of fluid outside the ventricles, drawn for a head: the logit of its share of a voxel where half of what is around is
-#: fluid, how much that varies from place to place, how it rises with openness, and what moving fluid loses.
-FLUID = {'middle': (-1.6, 0.6), 'spread': (0.8, 2.2), 'rise': (2.0, 8.0), 'loss': (0.0, 0.6)}
+#: fluid, how much that varies from place to place, how it rises with openness, what moving fluid loses, what meninges
+#: and vessels take where half of what is around lies beyond them, and how much longer T1 and T2 of the cortex are that
+#: shares a voxel with fluid, and the T1 of that fluid as a share of the ventricles'.
+FLUID = {
+    'middle': (-1.6, 0.6),
+    'spread': (0.8, 2.2),
+    'rise': (2.0, 8.0),
+    'loss': (0.0, 0.6),
+    'membranes': (0.1, 1.4),
+    'outer_t1': (1.0, 1.6),
+    'outer_t2': (1.0, 1.25),
+    'fluid_t1': (0.6, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -92,8 +103,8 @@ class Head:
         self._last: tuple | None = None
         self._between = rng.normal(size=(4, 64))
         self._fat = float(rng.uniform(-0.3, 1.0))
-        self._fluid = tuple(float(rng.uniform(low, high)) for low, high in FLUID.values())
-        self._openness = fluid_openness(self.anatomy).to(self.device)
+        self._fluid = {name: float(rng.uniform(low, high)) for name, (low, high) in FLUID.items()}
+        self._around = fluid_surroundings(self.anatomy).to(self.device)
         self._noise = _noise_bank(self.device)
         self._noise_frame = torch.as_tensor(_rotation(rng, 3.1), dtype=torch.float32, device=self.device)
         self._noise_shift = torch.as_tensor(rng.uniform(0, 96, 3), dtype=torch.float32, device=self.device)
@@ -101,9 +112,9 @@ class Head:
 
     def at(self, points: Tensor, *, field_strength: float) -> Sampled:
         """Return the tissue parameters at ``points`` ``(N, 3)``; outside the label map is air."""
-        label, brain, texture, mixing, openness, lesion, factor = self._locate(points)
+        label, brain, texture, mixing, around, lesion, factor = self._locate(points)
         table = tissue_table(float(field_strength))
-        (t1, t2, t2star, pd, mt), flow, mixture = self._parameters(table, label, texture, mixing, openness)
+        (t1, t2, t2star, pd, mt), flow, mixture = self._parameters(table, label, texture, mixing, around)
         tissue = Tissue(
             t1=t1 * factor[0],
             t2=t2 * factor[1],
@@ -119,11 +130,11 @@ class Head:
         """Return all that does not depend on the field strength; the last answer is kept for the next field."""
         if self._last is None or self._last[0] is not points:
             where = self._to_labels(points)
-            label, brain, openness = self._lookup(where)
+            label, brain, around = self._lookup(where)
             fine, coarse = (self._texture_inside(points, label > 0, period=p) for p in (96.0, 520.0))
             lesion, factor = self._in_lesions(where, brain, fine[2])
             texture = 0.8 * fine + 0.6 * coarse
-            self._last = (points, (label, brain, texture, coarse[2], openness, lesion, factor))
+            self._last = (points, (label, brain, texture, coarse[2], around, lesion, factor))
         return self._last[1]
 
     def _to_labels(self, points: Tensor) -> Tensor:
@@ -145,7 +156,7 @@ class Head:
         index = torch.minimum(index.clamp(min=0), size - 1)
         flat = (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
         label = self._labels.reshape(-1)[flat].long() * inside
-        return label, self._brain.reshape(-1)[flat] & inside, self._openness.reshape(-1)[flat].float() / 255
+        return label, self._brain.reshape(-1)[flat] & inside, self._around.reshape(2, -1)[:, flat].float() / 255
 
     def _texture_inside(self, points: Tensor, inside: Tensor, *, period: float) -> Tensor:
         """Return :meth:`_texture` where ``inside`` ``(N,)`` and zero elsewhere: air has none."""
@@ -161,7 +172,7 @@ class Head:
         return F.grid_sample(self._noise, unit, mode='bilinear', align_corners=True)[0, :, :, 0, 0]
 
     def _parameters(
-        self, table: TissueTable, label: Tensor, texture: Tensor, coarse: Tensor, openness: Tensor
+        self, table: TissueTable, label: Tensor, texture: Tensor, coarse: Tensor, around: Tensor
     ) -> tuple[list[Tensor], Tensor, Mixture]:
         """Return T1, T2, T2*, PD and MT, what fluid loses by moving, and where it shares voxels with cortex."""
         count = len(table.names)
@@ -179,7 +190,7 @@ class Head:
         rows = torch.as_tensor(np.stack([*columns, vary]), dtype=torch.float32, device=label.device)
         t1, t2, t2star, pd, mt, vary_at = (row[label] for row in rows)
         (t1, t2, t2star, pd), flow, mixture = self._mixed_fluid(
-            (t1, t2, t2star, pd), table, rows, label, texture[1:], openness
+            (t1, t2, t2star, pd), table, rows, label, texture[1:], around
         )
         t1 = t1 * torch.exp(vary_at * texture[0])
         shared = 0.6 * texture[0] + 0.8 * texture[1]
@@ -195,27 +206,34 @@ class Head:
         rows: Tensor,
         label: Tensor,
         fields: Tensor,
-        openness: Tensor,
+        around: Tensor,
     ) -> tuple[list[Tensor], Tensor, Mixture]:
-        """Return T1, T2, T2* and PD with fluid outside the ventricles mixed, here more and there less, with cortex;
-        what it loses by moving; and the mixture.
+        """Return T1, T2, T2* and PD with fluid outside the ventricles mixed, here more and there less, with cortex,
+        meninges and vessels; what it loses by moving; and the mixture.
 
-        Vessels, trabeculae and pia run through it, and sulci are narrower than label maps have them: the share is small
-        between gyri and large in cisterns. On six people's scans what T1w shows halfway between cortex and ventricles
-        lies a third of the way on T2w and FLAIR, here more and there less; what it shows as dark as the ventricles has
-        0.6 to 0.95 of their brightness on T2w. Motion, which dephases late echoes only, has a field of its own: fluid
-        that fills its voxel need not move.
+        Sulci are narrower than label maps have them: fluid's share is small between gyri and large in cisterns. On six
+        people's scans what T1w shows halfway between cortex and ventricles lies a third of the way on T2w and FLAIR,
+        here more and there less, as the outer cortex has little myelin; what it shows as dark as the ventricles has
+        0.6 to 0.95 of their brightness on T2w. Within 3 mm of the outer surface it is no brighter on T2w than cortex:
+        dura and vessels without signal lie there. Motion, which dephases late echoes only, has a field of its own:
+        fluid that fills its voxel need not move.
         """
         outside, fluid = label == table.index('subarachnoid'), label == table.index('csf')
-        middle, spread, rise, loss = self._fluid
-        share = torch.sigmoid(middle + spread * fields[1] + rise * (openness - 0.5))
-        gray, water = (Tissue(*rows[:5, table.index(name)]) for name in ('cortical_gray', 'subarachnoid'))
+        drawn, (openness, beyond) = self._fluid, around
+        share = torch.sigmoid(drawn['middle'] + drawn['spread'] * fields[1] + drawn['rise'] * (openness - 0.5))
+        membranes = (2 * drawn['membranes'] * beyond * torch.exp(0.8 * fields[0])).clamp(max=1.0)
+        dark = membranes / (membranes + (1 - share) * (1 - membranes)).clamp(min=1e-6)
+        share = share * (1 - membranes)
+        gray, water, solid = (rows[:5, table.index(n)] for n in ('cortical_gray', 'subarachnoid', 'meninges'))
+        gray = gray * gray.new_tensor([drawn['outer_t1'], drawn['outer_t2'], drawn['outer_t2'], 1.0, 1.0])
+        water = water * water.new_tensor([drawn['fluid_t1'], 1.0, 1.0, 1.0, 1.0])
+        other = Tissue(*(g ** (1 - dark) * s**dark for g, s in zip(gray, solid, strict=True)))
         mixed = [
-            torch.where(outside, torch.exp(share * m.log() + (1 - share) * g.log()), m)
-            for m, g in zip(maps, (gray.t1, gray.t2, gray.t2star, gray.pd), strict=True)
+            torch.where(outside, torch.exp(share * w.log() + (1 - share) * g.log()), m)
+            for m, w, g in zip(maps, water, (other.t1, other.t2, other.t2star, other.pd), strict=False)
         ]
-        flow = F.softplus(1.5 * fields[0]) * (loss * outside + 0.05 * fluid)
-        return mixed, flow, Mixture(outside, share, water, gray)
+        flow = F.softplus(1.5 * fields[0]) * (drawn['loss'] * outside + 0.05 * fluid)
+        return mixed, flow, Mixture(outside, share, Tissue(*water), other)
 
     def _in_lesions(self, where: Tensor, brain: Tensor, wobble: Tensor) -> tuple[Tensor, list[Tensor]]:
         total = torch.zeros(len(where), device=where.device)
@@ -257,24 +275,30 @@ def ventricle_walls(anatomy: Anatomy) -> Tensor:
 _WALLS: dict[tuple, Tensor] = {}
 
 
-def fluid_openness(anatomy: Anatomy) -> Tensor:
-    """Return how much of what is around each voxel is no brain tissue, uint8 ``(X, Y, Z)``, 255 for all of it.
+def fluid_surroundings(anatomy: Anatomy) -> Tensor:
+    """Return how much of what is around each voxel is no brain tissue, and how much lies beyond the meninges, as uint8
+    ``(2, X, Y, Z)``, 255 for all of it.
 
-    The mean over some 4 mm: a narrow sulcus has about 80, its mouth and a cistern more. The last anatomies' are kept.
+    The former over some 4 mm: a narrow sulcus has about 80, its mouth and a cistern more; the latter over some 5 mm,
+    half of them at the very surface. The last anatomies' are kept.
     """
     key = (anatomy.name, anatomy.tissue.shape, int(anatomy.tissue.sum(dtype=np.int64)))
-    if key not in _OPENNESS:
+    if key not in _AROUND:
         closed = anatomy.brain & (anatomy.tissue != tissue_table(3.0).index('subarachnoid'))
-        share = torch.as_tensor(~closed, dtype=torch.float32)[None, None]
-        for _ in range(2):
-            share = F.avg_pool3d(share, 3, stride=1, padding=1, count_include_pad=False)
-        if len(_OPENNESS) >= 32:
-            _OPENNESS.clear()
-        _OPENNESS[key] = (255 * share[0, 0]).round().to(torch.uint8)
-    return _OPENNESS[key]
+        if len(_AROUND) >= 32:
+            _AROUND.clear()
+        _AROUND[key] = torch.stack([_share_around(~closed, rounds=2), _share_around(~anatomy.brain, rounds=3)])
+    return _AROUND[key]
 
 
-_OPENNESS: dict[tuple, Tensor] = {}
+_AROUND: dict[tuple, Tensor] = {}
+
+
+def _share_around(mask: np.ndarray, *, rounds: int) -> Tensor:
+    share = torch.as_tensor(mask, dtype=torch.float32)[None, None]
+    for _ in range(rounds):
+        share = F.avg_pool3d(share, 3, stride=1, padding=1, count_include_pad=False)
+    return (255 * share[0, 0]).round().to(torch.uint8)
 
 
 def _noise_bank(device: torch.device | str) -> Tensor:

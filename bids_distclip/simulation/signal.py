@@ -41,8 +41,8 @@ class Tissue:
 @dataclass(frozen=True)
 class Mixture:
     """Fluid and another tissue in one voxel: ``where`` ``(N,)`` they are, the fluid's ``share`` ``(N,)``, and both,
-    each with parameters of no dimension. Their *signals* add up, as their parameters do not: a mean T2 with a mean T1
-    would shine on FLAIR, where fluid is dark and tissue not bright.
+    the fluid with parameters of no dimension, the other ``(N,)``. Their *signals* add up, as their parameters do not: a
+    mean T2 with a mean T1 would shine on FLAIR, where fluid is dark and tissue not bright.
     """
 
     where: Tensor
@@ -51,7 +51,7 @@ class Mixture:
     other: Tissue
 
     def __getitem__(self, chosen: Tensor) -> Mixture:
-        return Mixture(self.where[chosen], self.share[chosen], self.fluid, self.other)
+        return Mixture(self.where[chosen], self.share[chosen], self.fluid, self.other[chosen])
 
 
 def spoiled_gradient_echo(

@@ -85,7 +85,8 @@ def test_fluid_and_cortex_in_one_voxel_never_outshine_both():
     mean = [
         torch.exp(share * getattr(fluid, n).clamp(min=1e-6).log() + (1 - share) * getattr(gray, n).log()) for n in names
     ]
-    shared = Tissue(*mean, mixture=Mixture(torch.ones(21, dtype=torch.bool), share, fluid, gray))
+    whole = Tissue(*(m.expand(21) for m in (gray.t1, gray.t2, gray.t2star, gray.pd, gray.mt)))
+    shared = Tissue(*mean, mixture=Mixture(torch.ones(21, dtype=torch.bool), share, fluid, whole))
     for seed in range(20):
         protocol = draw_protocol(np.random.default_rng(seed), family='FLAIR')
         ends = [protocol.render(t).item() for t in (gray, fluid)]

@@ -6,7 +6,7 @@ import torch
 
 from bids_distclip.acquisition.family import infer_family
 from bids_distclip.simulation.anatomy import from_labels
-from bids_distclip.simulation.heads import Head, fluid_openness
+from bids_distclip.simulation.heads import Head, fluid_surroundings
 from bids_distclip.simulation.phantom import phantom, phantom_labels
 from bids_distclip.simulation.protocol import draw_protocol, scanner_rows
 from bids_distclip.simulation.scanner import draw_effects, limit_resolution
@@ -176,8 +176,10 @@ def narrow_and_wide():
 
 
 def test_a_cleft_is_less_open_than_a_cistern(narrow_and_wide):
-    openness = fluid_openness(narrow_and_wide).float() / 255
-    assert openness.shape == narrow_and_wide.tissue.shape
+    openness, beyond = fluid_surroundings(narrow_and_wide).float() / 255
+    assert openness.shape == beyond.shape == narrow_and_wide.tissue.shape
+    assert beyond[12, 30, 30] == 0
+    assert 0.2 < float(beyond[5, 30, 30]) < 0.6
     assert openness[24, 30, 30] == 0
     assert 0.2 < float(openness[29, 30, 30]) < 0.6
     assert openness[12, 30, 30] == 1
@@ -195,6 +197,20 @@ def test_narrow_fluid_is_darker_on_t2w_than_wide_fluid(narrow_and_wide):
     narrow, wide = np.array(levels).T
     assert np.median(narrow / wide) < 0.9
     assert (narrow > 0).all()
+
+
+def test_fluid_at_the_outer_surface_is_darker_on_t2w_than_within(narrow_and_wide):
+    rng = np.random.default_rng(1)
+    levels = []
+    for seed in range(12):
+        protocol = draw_protocol(rng, family='T2w').usual()
+        head = Head(narrow_and_wide, seed=seed, deform_mm=0.0, texture_scale=0.0)
+        rows = [torch.tensor([[x, float(y), 30.0] for y in range(20, 40)]) for x in (5.0, 12.0)]
+        points = [where - torch.as_tensor(narrow_and_wide.center) for where in rows]
+        levels.append([float(protocol.render(head.at(p, field_strength=3.0).tissue).median()) for p in points])
+    surface, within = np.array(levels).T
+    assert np.median(surface / within) < 0.8
+    assert (surface > 0).all()
 
 
 def test_a_signature_holds_brightness_timing_and_family():
