@@ -27,8 +27,8 @@ def settled(image: np.ndarray, shares: np.ndarray, *, classes: Sequence[int]) ->
     Voxels whose likeliest class is among ``classes`` are modelled as a mixture of that many normal distributions with
     the shares as spatial prior, by expectation maximization (Van Leemput et al. 1999; Ashburner and Friston 2005),
     starting from the medians of the likeliest classes, which hold where their means and widths do not;
-    all others keep their likeliest class, and so do all where the first two classes hardly differ in brightness, neither
-    before nor, cleanly, after.
+    all others keep their likeliest class, and so do all where the first two classes hardly differ in brightness,
+    neither before nor, cleanly, after.
     Intensities are in units of the image's brightest.
     """
     best = shares.argmax(0).astype(np.uint8)
