@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
-#: Functions of :mod:`bids_distclip.benchmark.commands` by the word that asks for them.
+_CASES = ('labels', 'brains', 'heads', 'draws', 'every', 'pairs', 'weights')
+_ENGINE = ('weights', 'device', 'precision', 'planes', 'tissue_brightness')
+_ENGINES = (*_ENGINE, 'engines', 'compare')
+
+#: Functions of :mod:`bids_distclip.benchmark.commands` by the word that asks for them, and the options each takes.
 COMMANDS = {
-    'pairs': 'compare_pairs',
-    'travelers': 'send_travelers',
-    'mrclip': 'question_mrclip',
-    'realism': 'compare_with_real',
-    'trust': 'measure_trust',
-    'uncertainty': 'measure_uncertainty',
-    'tissue': 'tell_tissue',
-    'metadata': 'spoil_metadata',
-    'tone': 'hold_tissues',
-    'speed': 'measure_speed',
-    'lesions': 'follow_lesions',
-    'limits': 'look_for_limits',
-    'planes': 'fuse_planes',
+    'pairs': ('compare_pairs', (*_CASES, *_ENGINES)),
+    'travelers': ('send_travelers', ('labels', 'heads', 'draws', 'every', 'pairs', *_ENGINES)),
+    'mrclip': ('question_mrclip', ('labels', 'bids', 'sidecars', 'weights')),
+    'realism': ('compare_with_real', ('labels', 'brains')),
+    'trust': ('measure_trust', (*_CASES, *_ENGINE)),
+    'uncertainty': ('measure_uncertainty', (*_CASES, 'device', 'precision')),
+    'tissue': ('tell_tissue', (*_CASES, *_ENGINE)),
+    'metadata': ('spoil_metadata', (*_CASES, *_ENGINE)),
+    'tone': ('hold_tissues', ('labels', 'heads', 'draws', 'every', 'pairs', *_ENGINE)),
+    'speed': ('measure_speed', ('weights', 'device')),
+    'lesions': ('follow_lesions', (*_CASES, *_ENGINES)),
+    'limits': ('look_for_limits', ('labels', 'heads', 'draws', 'pairs', 'weights')),
+    'planes': (
+        'fuse_planes',
+        ('labels', 'brains', 'bids', 'heads', 'draws', 'pairs', 'weights', 'device', 'precision'),
+    ),
 }
 
 #: Every so manieth slice is looked at where ``--every`` is not given; else all of them.
@@ -79,12 +87,36 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    """Run the benchmark; return the exit code."""
-    from bids_distclip.benchmark import commands
+    """Run the benchmark; return the exit code.
 
+    Raises
+    ------
+    UsageError
+        If an option is given that the table asked for does not take.
+    """
+    from bids_distclip.benchmark import commands
+    from bids_distclip.errors import UsageError
+
+    function, takes = COMMANDS[args.what]
+    if strange := _given(args) - {'what', 'out', *takes}:
+        raise UsageError(
+            f'evaluate {args.what} takes no {_options(strange)}', cure=f'It takes {_options({"out", *takes})}.'
+        )
     if args.every is None:
         args.every = EVERY.get(args.what, 1)
-    return getattr(commands, COMMANDS[args.what])(args)
+    return getattr(commands, function)(args)
+
+
+def _options(names: Iterable[str]) -> str:
+    return ', '.join(f'--{name.replace("_", "-")}' for name in sorted(names))
+
+
+def _given(args: argparse.Namespace) -> set[str]:
+    """Return the names of the options that are not as they are where nobody gives them."""
+    parser = argparse.ArgumentParser()
+    add_evaluate_arguments(parser)
+    usual = vars(parser.parse_args(['--out', '.']))
+    return {name for name, value in usual.items() if getattr(args, name) != value}
 
 
 if __name__ == '__main__':
