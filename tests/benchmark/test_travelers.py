@@ -33,7 +33,7 @@ class Flat:
 @pytest.fixture(scope='module')
 def people():
     heads = [phantom(seed=1), phantom(seed=2)]
-    return list(travelers(heads, 'T1w', heads=5, scanners=3, size=(120, 144, 96), every=12))
+    return list(travelers(heads, 'T2w', heads=5, scanners=3, size=(120, 144, 96), every=12))
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +50,7 @@ def test_every_head_is_seen_by_the_same_scanners_with_its_own_tissue(people):
     assert set(person.tissues) == set(TISSUES)
     assert all(m.shape == person.truth.shape for m in person.tissues.values())
     white, gray = (np.median(person.truth[person.tissues[t]]) for t in ('white_matter', 'cortical_gray'))
-    assert gray < white
+    assert gray > white
 
 
 def test_the_guide_is_another_head(people):
@@ -64,7 +64,7 @@ def test_the_truth_has_no_scanner_left_and_is_not_off(rows):
     assert set(before) == set(COLUMNS)
     assert before['times_less'] == 1
     assert before['spread'] > 0.01
-    assert before['told'] > before['chance'] + 0.1
+    assert before['told'] > before['limit'] > before['chance']
     assert oracle['spread'] < 1e-6
     assert oracle['off'] < 1e-6
     assert oracle['wasserstein'] < 1e-6 < before['wasserstein']
