@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,8 @@ COLUMNS = ('spoilt', 'metadata', 'data', 'head', 'draw', 'pair', 'outcome', 'wri
 OUTCOMES = ('harmonized', 'abstained', 'left', 'refused')
 _TIMES = ('EchoTime', 'RepetitionTime', 'InversionTime')
 _NUMBERS = (*_TIMES, 'FlipAngle', 'MagneticFieldStrength')
+#: Where a sentence ends and another begins.
+_SENTENCE = re.compile(r'(?<=\.) (?=[A-Z])')
 Raw = Mapping[str, Any]
 
 
@@ -130,18 +133,31 @@ def _near(case: Case, picture: np.ndarray) -> float:
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return a Markdown table: what became of the images, how near the truth they are, and what was said first."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    """Return a Markdown table, a row per way to spoil metadata: of the source's and of the target's how many images had
+    which of :data:`OUTCOMES`, how near the truth is what was written (and, where that differs, what was made), and the
+    first thing said."""
+    groups: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for row in rows:
-        groups.setdefault((row['spoilt'], row['metadata']), []).append(row)
-    titles = ('metadata of', 'which are', *OUTCOMES, 'written', 'result', 'said')
-    lines = ['| ' + ' | '.join(titles) + ' |', '|' + '---|' * len(titles)]
-    for key, found in groups.items():
-        counts = [str(sum(row['outcome'] == outcome for row in found) or '') for outcome in OUTCOMES]
-        means = [_mean([row[name] for row in found]) for name in ('written', 'result')]
-        said = next((row['said'] for row in found if row['said']), '').replace('|', '/')
-        lines.append(f'| {" | ".join((*key, *counts, *means, said))} |')
+        groups.setdefault(row['metadata'], {'source': [], 'target': []})[row['spoilt']].append(row)
+    # No source is refused: metadata that say nothing of it are an image's lack, not the user's choice.
+    sides = {'source': OUTCOMES[:3], 'target': OUTCOMES}
+    titles = ['metadata']
+    for side, outcomes in sides.items():
+        titles += [f'of the {side}: {", ".join(outcomes)}', 'written (result)']
+    lines = [_line(*titles, 'what the app says'), '|' + '---|' * (len(titles) + 1)]
+    for name, found in groups.items():
+        cells = [name]
+        for side, outcomes in sides.items():
+            cells.append(', '.join(str(sum(row['outcome'] == o for row in found[side])) for o in outcomes))
+            written, result = (_mean([row[column] for row in found[side]]) for column in ('written', 'result'))
+            cells.append(written if written == result else f'{written} ({result})')
+        said = next((row['said'] for row in (*found['source'], *found['target']) if row['said']), '')
+        lines.append(_line(*cells, _SENTENCE.split(said)[0]))
     return '\n'.join(lines) + '\n'
+
+
+def _line(*cells: str) -> str:
+    return f'| {" | ".join(cell.replace("|", "/") for cell in cells)} |'
 
 
 def _mean(values: Sequence[float]) -> str:
