@@ -23,9 +23,8 @@ from bids_distclip.training.task import DistClipTask
 @pytest.fixture(scope='module')
 def batch():
     options = StreamOptions(slices=2, protocols=2, size=64, pool=3, same_family=0.0, seed=2)
-    made = SliceStream([phantom(seed=3)], options, length=1)[0]
-    assert all(a.family != b.family for a, b in made.protocols)
-    return made
+    stream = SliceStream([phantom(seed=3)], options, length=9)
+    return next(made for made in stream if all(a.family != b.family for a, b in made.protocols))
 
 
 def make_task(**weights: float) -> DistClipTask:
