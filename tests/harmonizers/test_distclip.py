@@ -180,6 +180,14 @@ def test_what_weighs_nothing_in_the_uncertainty_is_not_computed(monkeypatch):
     def never(*given, **named):
         raise AssertionError('other styles were tried')
 
+    shipped = load_trained(None)
+    weightless = {
+        'residual': {'floor': 0.04, 'planes': 2.0, 'style': 3e-4, 'noise': 0.01, 'tissue': 0.5},
+        'synthesis': {'floor': 0.01, 'planes': 1.5, 'style': 5.0, 'noise': 1.0, 'tissue': 0.0},
+    }
+    monkeypatch.setattr(
+        'bids_distclip.networks.weights.load_trained', lambda *_, **__: replace(shipped, uncertainty=weightless)
+    )
     source = prepared()
     whole, _ = DistClip().explain(source, target(FLASH))
     monkeypatch.setattr(DistClip, '_doubt', never)
