@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from bids_distclip.dataset.inputs import Scan
 
 __all__ = [
-    'annotate_scans', 'bids_uri', 'is_complete', 'output_name', 'public', 'sidecar', 'update_scans_tsv',
-    'write_dataset_files',
+    'annotate_scans', 'bids_uri', 'is_complete', 'made_of', 'made_with', 'output_name', 'public', 'sidecar',
+    'update_scans_tsv', 'write_dataset_files',
 ]
 
 #: Entity of the source whose metadata BIDS requires in the derivative as well (bids.md, rules/sidecars).
 _REQUIRED = {
     'echo': ('EchoTime',), 'flip': ('FlipAngle',), 'inv': ('InversionTime',), 'mt': ('MTState',),
 }
+#: How the URIs of images of the source dataset begin.
+_RAW = 'bids:raw:'
 #: What stays true of an image on the source's own grid.
 _GEOMETRY = ('SliceThickness', 'SpacingBetweenSlices', 'NonlinearGradientCorrection')
 
@@ -112,12 +114,44 @@ def is_complete(output_nii: str | Path, *, fingerprint: str) -> bool:
     Its sidecar's ``Harmonization.Fingerprint`` must be the same, and ``Harmonization.OutputSHA256`` that of
     the image's bytes.
     """
-    path = Path(output_nii)
-    beside = path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')
+    # The cheap look first: the image is read only where its sidecar is the right one.
+    receipt = _receipt(output_nii)
+    return receipt.get('Fingerprint') == fingerprint and _is_whole(output_nii, receipt)
+
+
+def made_with(output_nii: str | Path) -> str | None:
+    """Return the fingerprint of an output that is there and whole, else None."""
+    receipt = _receipt(output_nii)
+    return receipt.get('Fingerprint') if _is_whole(output_nii, receipt) else None
+
+
+def made_of(output_nii: str | Path) -> tuple[str, ...]:
+    """Return the images of the source dataset that an output is made of, as its sidecar says; else nothing."""
+    named = _beside(output_nii).get('Sources')
+    listed = named if isinstance(named, list) else []
+    return tuple(one.removeprefix(_RAW) for one in listed if isinstance(one, str) and one.startswith(_RAW))
+
+
+def _beside(image: str | Path) -> dict[str, Any]:
+    """Read the sidecar of an image; empty where there is none."""
+    path = Path(image)
     try:
-        receipt = json.loads(beside.read_text(encoding='utf-8'))['Harmonization']
-        return receipt['Fingerprint'] == fingerprint and receipt['OutputSHA256'] == sha256(path)
-    except (OSError, ValueError, KeyError, TypeError):
+        stem = path.name.removesuffix('.gz').removesuffix('.nii')
+        raw = json.loads(path.with_name(f'{stem}.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _receipt(image: str | Path) -> dict[str, Any]:
+    receipt = _beside(image).get('Harmonization')
+    return receipt if isinstance(receipt, dict) else {}
+
+
+def _is_whole(image: str | Path, receipt: Mapping[str, Any]) -> bool:
+    try:
+        return receipt.get('OutputSHA256') == sha256(Path(image))
+    except OSError:
         return False
 
 

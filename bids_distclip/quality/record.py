@@ -12,6 +12,8 @@ from typing import Any
 #: What can become of an image. ``synthetic``: the target's contrast family is another one, on purpose; ``abstained``:
 #: the result could not be trusted, and the source was passed through.
 STATUSES = ('harmonized', 'synthetic', 'abstained', 'skipped', 'failed')
+#: Those of an image that was written.
+DONE = ('harmonized', 'synthetic', 'abstained')
 FOLDER = 'figures'
 ENDING = '_record.json'
 
@@ -28,7 +30,8 @@ class ImageRecord:
     source's own value). ``figures``: name to file name in the folder :data:`FOLDER` of the subject.
     ``output``: path relative to the output folder. ``findings``: places of the structure guard, each with kind,
     value, place (scanner millimetres) and figure. ``look``: ``before`` and ``after``, each what
-    :func:`bids_distclip.quality.profile.look` keeps of the intensities.
+    :func:`bids_distclip.quality.profile.look` keeps of the intensities. ``fingerprint`` stands for all that decides
+    the output, as in its sidecar.
     """
 
     source: Mapping[str, Any]
@@ -46,6 +49,7 @@ class ImageRecord:
     output: str | None = None
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -67,8 +71,8 @@ class ImageRecord:
 def record_path(output_dir: Path, subject: str, stem: str) -> Path:
     """Return where the record of an image lies: ``OUT/sub-XX/figures/<stem>_record.json``.
 
-    ``stem`` is the source's file name without suffixes, for example ``sub-01_ses-1_T1w``; the figures of
-    that image belong into the same folder.
+    ``stem`` is the source's file name without suffixes, for example ``sub-01_ses-1_T1w``, and of a synthetic image
+    also what it was made into; the figures of that image belong into the same folder.
     """
     return output_dir / f'sub-{subject.removeprefix("sub-")}' / FOLDER / f'{stem}{ENDING}'
 

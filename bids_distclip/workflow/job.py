@@ -54,6 +54,11 @@ class Job:
         """Tell whether the target's contrast family differs from the source's on purpose."""
         return self.desc == 'synthetic'
 
+    @property
+    def result(self) -> str:
+        """Return the name of the result's record: a synthetic image stands beside the harmonized one of its source."""
+        return f'{self.name}_to-{self.out_suffix}' if self.synthesize else self.name
+
     def acquisition_record(self) -> Acquisition:
         """Return the source's acquisition."""
         return Acquisition.from_dict(self.acquisition)

@@ -16,8 +16,9 @@ from bids_distclip import __version__
 from bids_distclip.dataset.atomic import sha256
 from bids_distclip.dataset.inputs import Rejection, Scan, Selection
 from bids_distclip.dataset.masks import MaskChoice, find_brain_mask
-from bids_distclip.dataset.outputs import is_complete, output_name
+from bids_distclip.dataset.outputs import is_complete, made_of, output_name
 from bids_distclip.errors import BadData, NoInput, UsageError
+from bids_distclip.quality.record import DONE, read_record, record_path
 from bids_distclip.settings import Settings
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.targets import TargetSpec, choose_target
@@ -87,7 +88,7 @@ def make_plan(
     """
     jobs = [_job(scan, settings=settings, targets=tuple(targets)) for scan in selection.scans]
     jobs = [_resumed(job, settings=settings, targets=targets, weights_sha256=weights_sha256) for job in jobs]
-    return Plan(tuple(_unclashed(jobs)), tuple(selection.rejections))
+    return Plan(tuple(_unclashed(jobs, settings=settings)), tuple(selection.rejections))
 
 
 def fingerprint(job: Job, *, settings: Settings, target: TargetSpec, weights_sha256: str | None) -> str:
@@ -172,6 +173,8 @@ def _resumed(job: Job, *, settings: Settings, targets: Sequence[TargetSpec], wei
     target = next(target for target in targets if target.name == job.target)
     mark = fingerprint(job, settings=settings, target=target, weights_sha256=weights_sha256)
     job = replace(job, fingerprint=mark)
+    if not _is_recorded(job, output_dir=settings.output_dir):
+        return job
     if is_complete(settings.output_dir / str(job.output), fingerprint=mark):
         return replace(job, state='reuse', reason='its output is there and matches')
     if is_complete(settings.output_dir / str(job.untouched_output), fingerprint=mark):
@@ -180,14 +183,39 @@ def _resumed(job: Job, *, settings: Settings, targets: Sequence[TargetSpec], wei
     return job
 
 
-def _unclashed(jobs: Sequence[Job]) -> list[Job]:
-    """Skip what would be written over another image, as two families synthesized to one suffix would."""
+def _is_recorded(job: Job, *, output_dir: Path) -> bool:
+    """Tell whether the record tells of this very result; pages could not be made of another's, or of none."""
+    try:
+        record = read_record(record_path(output_dir, job.subject, job.result))
+    except (OSError, ValueError):
+        return False
+    return record.status in DONE and record.fingerprint == job.fingerprint
+
+
+def _unclashed(jobs: Sequence[Job], *, settings: Settings) -> list[Job]:
+    """Skip what would be written over another image, as two families synthesized to one suffix would.
+
+    The other image may be one that an earlier run made, of a source that is still there.
+    """
     taken: dict[str, str] = {}
     out = []
     for job in sorted(jobs, key=lambda job: (job.relative, job.suffix)):
         owner = taken.setdefault(job.output, job.relative) if job.output else job.relative
-        out.append(job if owner == job.relative else job.skipped(f'its output would be that of {owner}'))
+        before = _made_before(job, settings=settings)
+        if owner != job.relative:
+            job = job.skipped(f'its output would be that of {owner}')
+        elif before:
+            job = job.skipped(f'{job.output} is there, made of {before}; remove it, or give another output folder')
+        out.append(job)
     return out
+
+
+def _made_before(job: Job, *, settings: Settings) -> str:
+    """Return which other image of the dataset a job's output on disk was made of; empty where it is the job's own."""
+    earlier = made_of(settings.output_dir / job.output) if job.output else ()
+    if job.relative in earlier:
+        return ''
+    return next((name for name in earlier if (settings.bids_dir / name).is_file()), '')
 
 
 def _describe(job: Job) -> list[str]:

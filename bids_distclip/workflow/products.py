@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_distclip import __version__
 from bids_distclip.dataset.atomic import sha256, write_json
-from bids_distclip.dataset.outputs import sidecar, update_scans_tsv
+from bids_distclip.dataset.outputs import made_with, sidecar, update_scans_tsv
 from bids_distclip.errors import DistclipError
-from bids_distclip.quality.record import ImageRecord, record_path, write_record
+from bids_distclip.quality.record import DONE, ENDING, ImageRecord, read_record, record_path, write_record
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.maps import as_float, beside, write_mask, write_spread, write_tissue
@@ -66,8 +67,9 @@ def write_products(run: Run, *, job: Job, source: Prepared, result: Harmonized, 
         engine=dict(result.details), metrics=metrics, look=looks, output=str(output), **drawn,
         reason=' '.join(doubtful) if abstained else '', cure=_ABSTAINED if abstained else '',
         warnings=(*job.warnings, *source.volume.notes, *trouble, *(() if abstained else doubtful)), versions=versions(),
+        fingerprint=job.fingerprint,
     )
-    write_record(record, path=record_path(run.output_dir, job.subject, job.name))
+    _write(run, job=job, record=record)
     row = {name: entry['value'] for name, entry in metrics.items()}
     row |= {'filename': output, 'distclip_status': state}
     update_scans_tsv(run.output_dir, job.subject, job.session, row, instead_of=other)
@@ -85,18 +87,21 @@ def write_failure(run: Run, *, job: Job, error: BaseException) -> None:
         reason, cure = error.what, error.cure
     else:
         reason, cure = f'{type(error).__name__}: {error}', 'see the traceback in the logs folder.'
+    left = _left_of_others(run, job)
     record = ImageRecord(
         **_about(job, target=_planned_target(run, job)), status='failed', reason=reason, cure=cure,
-        warnings=job.warnings, versions=versions(),
+        warnings=(*job.warnings, *left), versions=versions(),
     )
-    write_record(record, path=record_path(run.output_dir, job.subject, job.name))
+    _write(run, job=job, record=record)
 
 
 def write_skip(run: Run, *, job: Job) -> None:
-    """Write the record of an image that was left out on purpose."""
+    """Write the record of an image that was left out on purpose, unless a result of it is there from another run."""
+    if any(_is_there(run, record) for _, record in _records_of(run, job)):
+        return
     record = ImageRecord(**_about(job, target={}), status='skipped', reason=job.reason, warnings=job.warnings,
                          versions=versions())
-    write_record(record, path=record_path(run.output_dir, job.subject, job.name))
+    _write(run, job=job, record=record)
 
 
 def harmonization_block(
@@ -121,6 +126,35 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _write(run: Run, *, job: Job, record: ImageRecord) -> None:
+    """Write the record of a job's result; a former run's word that its image was skipped is no longer true."""
+    path = record_path(run.output_dir, job.subject, job.result)
+    write_record(record, path=path)
+    for other, known in _records_of(run, job):
+        if other != path and known.status == 'skipped':
+            other.unlink(missing_ok=True)
+
+
+def _records_of(run: Run, job: Job) -> Iterator[tuple[Path, ImageRecord]]:
+    """Yield the records of all results of a job's image, also those of other runs."""
+    folder = record_path(run.output_dir, job.subject, job.name).parent
+    for path in (folder / f'{job.name}{ENDING}', *sorted(folder.glob(f'{job.name}_to-*{ENDING}'))):
+        # One that is missing or cannot be read says nothing of the image.
+        with contextlib.suppress(OSError, ValueError):
+            yield path, read_record(path)
+
+
+def _is_there(run: Run, record: ImageRecord) -> bool:
+    return record.status in DONE and record.output is not None and (run.output_dir / record.output).is_file()
+
+
+def _left_of_others(run: Run, job: Job) -> tuple[str, ...]:
+    """Say that a former run's image is where the one that failed belongs."""
+    if job.output is None or made_with(run.output_dir / job.output) in (None, job.fingerprint):
+        return ()
+    return (f'The image {job.output} is not of this run: an earlier one made it, with other settings.',)
 
 
 def _write_image(
@@ -178,7 +212,7 @@ def _figures(
     """Draw the figures of the record; those that cannot be drawn are told, and never fail an image."""
     if run.settings.report_figures == 'none':
         return {}, ()
-    folder = record_path(run.output_dir, job.subject, job.name).parent
+    folder = record_path(run.output_dir, job.subject, job.result).parent
     try:
         from bids_distclip.quality.guard import find_places
         from bids_distclip.reports.figures import draw_figures
@@ -186,10 +220,10 @@ def _figures(
         from bids_distclip.reports.stylemap import draw_style_map, read_points
 
         figures = draw_figures(source, result.data, target, uncertainty=result.uncertainty, structure=guard.map,
-                               out_dir=folder, stem=job.name)
-        findings = draw_findings(source, result.data, target, structure=guard.map, out_dir=folder, stem=job.name,
+                               out_dir=folder, stem=job.result)
+        findings = draw_findings(source, result.data, target, structure=guard.map, out_dir=folder, stem=job.result,
                                  findings=find_places(guard, affine=source.volume.affine))
-        figures |= draw_style_map(result.details.get('style', {}).get('map', {}), out_dir=folder, stem=job.name,
+        figures |= draw_style_map(result.details.get('style', {}).get('map', {}), out_dir=folder, stem=job.result,
                                   points=read_points(known_acquisitions(run.settings.weights)))
         return {'figures': figures, 'findings': tuple(findings)}, ()
     except Exception as error:  # noqa: BLE001 - by contract a report never fails a run

@@ -130,7 +130,7 @@ def write_image(run_file: str, *, job_file: str, prepared: str, harmonized: str)
         write_status(run.statuses, name=job.name, status=Status(
             job.relative, job.subject, job.session, made.status, said, 0, made.output, round(seconds, 1)
         ))
-        return str(record_path(run.output_dir, job.subject, job.name))
+        return str(record_path(run.output_dir, job.subject, job.result))
 
     return attempt(run, job=job, work=work)
 

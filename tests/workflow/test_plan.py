@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
+from bids_distclip.acquisition.protocols import default_protocol
+from bids_distclip.dataset.atomic import sha256
 from bids_distclip.dataset.inputs import find_scans
+from bids_distclip.dataset.outputs import bids_uri
 from bids_distclip.errors import BadData, NoInput, UsageError
+from bids_distclip.quality.record import ImageRecord, read_record, record_path, write_record
 from bids_distclip.settings import make_settings
 from bids_distclip.workflow.plan import Plan, fingerprint, make_plan
 from bids_distclip.workflow.targets import resolve_targets
@@ -100,3 +107,64 @@ def test_a_fingerprint_does_not_depend_on_where_files_lie(make_dataset, tmp_path
     target = next(t for t in resolve_targets(settings) if t.name == job.target)
     assert fingerprint(job, settings=settings, target=target, weights_sha256=None) == fingerprint(
         job, settings=moved, target=target, weights_sha256=None)
+
+
+def written(job, out, *, sources: tuple[str, ...] = ()) -> None:
+    """Write what a run would leave of a job: the image, its sidecar and its record."""
+    path = out / job.output
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b'image')
+    receipt = {'Fingerprint': job.fingerprint, 'OutputSHA256': sha256(path)}
+    named = [bids_uri(name) for name in sources or (job.relative,)]
+    beside = path.with_name(path.name.replace('.nii.gz', '.json'))
+    beside.write_text(json.dumps({'Sources': named, 'Harmonization': receipt}))
+    state = 'synthetic' if job.synthesize else 'harmonized'
+    record = ImageRecord({'path': job.relative}, state, output=job.output, fingerprint=job.fingerprint)
+    write_record(record, path=record_path(out, job.subject, job.result))
+
+
+@pytest.mark.parametrize('lost', [None, 'gone', 'broken', 'skipped', 'of other settings'])
+def test_an_image_is_done_only_if_its_record_tells_of_it(make_dataset, tmp_path, lost):
+    data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+    (job,) = plan_of(data, out).jobs
+    written(job, out)
+    path = record_path(out, '01', job.result)
+    record = read_record(path)
+    if lost == 'gone':
+        path.unlink()
+    elif lost == 'broken':
+        path.write_text('{')
+    elif lost == 'skipped':
+        write_record(replace(record, status='skipped'), path=path)
+    elif lost:
+        write_record(replace(record, fingerprint='another'), path=path)
+    assert plan_of(data, out).jobs[0].state == ('process' if lost else 'reuse')
+
+
+def test_a_synthetic_image_has_a_record_beside_that_of_the_harmonized_one(make_dataset, tmp_path):
+    data, out = make_dataset(1, suffixes=('T1w',)), tmp_path / 'out'
+    to_t2w = {'target_protocol': (default_protocol('T2w').name,), 'synthesize': True}
+    for given in ({}, to_t2w):
+        written(plan_of(data, out, **given).jobs[0], out)
+    assert [plan_of(data, out, **given).jobs[0].state for given in ({}, to_t2w)] == ['reuse', 'reuse']
+
+
+def test_a_synthetic_image_never_replaces_one_that_an_earlier_run_made_of_another(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(1, suffixes=('T2w',)), tmp_path / 'out'
+    make_scan(data, subject='01', suffix='FLAIR', sidecar=False)
+    settings = make_settings({}, bids_dir=data, output_dir=out, target_protocol=(MPRAGE,), synthesize=True)
+
+    def job_of(modality: str):
+        plan = make_plan(find_scans(data, modalities=(modality,)), settings=settings, weights_sha256='w',
+                         targets=resolve_targets(settings))
+        return plan.jobs[0]
+
+    first = job_of('T2w')
+    written(first, out)
+    assert job_of('T2w').state == 'reuse'
+    second = job_of('FLAIR')
+    assert second.state == 'skip'
+    assert f'{first.output} is there, made of {first.relative}' in second.reason
+    # Where its source is no longer part of the dataset, the image is of nobody's use.
+    (data / first.relative).unlink()
+    assert job_of('FLAIR').state == 'process'
