@@ -19,11 +19,11 @@ from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_wri
 from bids_distclip.workflow.gpu import Card, choose_cards
 from bids_distclip.workflow.group import run_group
 from bids_distclip.workflow.job import Job
-from bids_distclip.workflow.pages import check_viewer, connect_pages, make_pages, place_viewer, solid_from
+from bids_distclip.workflow.pages import check_viewer, connect_pages, is_stale, make_pages, place_viewer, solid_from
 from bids_distclip.workflow.plan import Plan, make_plan
 from bids_distclip.workflow.products import write_skip
 from bids_distclip.workflow.resources import available_cores
-from bids_distclip.workflow.run import device_line, on_cluster, run_graph, wants_card
+from bids_distclip.workflow.run import device_line, on_cluster, process_images, wants_card
 from bids_distclip.workflow.status import Status, exit_code, merge, read_statuses, write_status
 from bids_distclip.workflow.steps import report_subject
 from bids_distclip.workflow.targets import resolve_targets
@@ -142,13 +142,14 @@ def _process(run: Run, *, plan: Plan) -> int:
     for job in (*plan.of('reuse'), *plan.of('skip')):
         _tell_at_once(run, job)
     if todo:
-        run_graph(run, jobs=todo, told=_Progress(run, jobs=todo))
+        process_images(run, jobs=todo, told=_Progress(run, jobs=todo))
     elif plan.of('reuse'):
         print('Nothing to do: every image is done already.', flush=True)
     _report_rest(run, plan=plan)
     # Of this run's people alone: another run may be writing the pages of others.
     connect_pages(run.output_dir, people={job.subject for job in plan.jobs})
-    statuses = _all_statuses(run, jobs=plan.jobs)
+    found = read_statuses(run.statuses)
+    statuses = [found[job.name] for job in plan.jobs]
     code = exit_code(statuses)
     merge(run.logs / 'status.json', statuses=statuses, run_id=run.run_id, version=__version__, exit_code=code,
           seconds=round(time.time() - began, 1), device=device_line(run), command=sys.argv)
@@ -166,31 +167,14 @@ def _tell_at_once(run: Run, job: Job) -> None:
 
 
 def _report_rest(run: Run, *, plan: Plan) -> None:
-    """Make the pages that the graph did not: of people whose images were all skipped or done, if a page is missing,
-    has something new to tell, or is to show them in 3-D."""
+    """Make the pages that the graph did not: those that are missing or older than what they tell of, and of people
+    whose images were all skipped or done, if they are to be shown in 3-D."""
     in_graph = {job.subject for job in plan.of('process')}
     run_file = str(run.save())
+    solid = solid_from(run.settings) is not None
     for subject in sorted({job.subject for job in plan.jobs}):
-        page = run.output_dir / f'sub-{subject}.html'
-        skipped = any(job.subject == subject for job in plan.of('skip'))
-        solid = solid_from(run.settings) is not None
-        if not page.exists() or ((skipped or solid) and subject not in in_graph):
+        if (solid and subject not in in_graph) or is_stale(run.output_dir, subject=subject):
             report_subject(run_file, subject=subject)
-
-
-def _all_statuses(run: Run, *, jobs: tuple[Job, ...]) -> list[Status]:
-    """Return one status per image; a step that ended without a word has failed."""
-    found = read_statuses(run.statuses)
-    out = []
-    for job in jobs:
-        status = found.get(job.name)
-        if status is None:
-            status = Status(job.relative, job.subject, job.session, 'failed',
-                            'its step was killed, most often because memory ran out; see the crash files in '
-                            f'logs/{run.run_id}, give more memory, and run the same command again', 75)
-            print(status.line(), flush=True)
-        out.append(status)
-    return out
 
 
 @dataclasses.dataclass

@@ -49,6 +49,17 @@ def make_page(output_dir: Path, *, subject: str, bids_dir: Path | None = None) -
         return build_page(output_dir, subject, records, bids_dir=bids_dir)
 
 
+def is_stale(output_dir: Path, *, subject: str) -> bool:
+    """Tell whether the page of one person is missing, or not newer than every record it tells of."""
+    from bids_distclip.quality.record import find_records
+
+    page = output_dir / f'sub-{subject}.html'
+    if not page.is_file():
+        return True
+    made = page.stat().st_mtime_ns
+    return any(path.stat().st_mtime_ns >= made for path in find_records(output_dir, subject=subject))
+
+
 def make_pages(output_dir: Path, *, people: Sequence[str], workers: int, bids_dir: Path | None = None) -> int:
     """Make the pages of some people, ``workers`` at once, and return 1 if one could not be made, else 0.
 

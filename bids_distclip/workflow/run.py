@@ -16,6 +16,8 @@ from bids_distclip.settings import Settings
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.resources import available_cores, available_memory, harmonize_memory, step_threads
+from bids_distclip.workflow.status import read_statuses
+from bids_distclip.workflow.steps import forget_work, give_up, under_work
 
 log = logging.getLogger('bids_distclip')
 
@@ -23,10 +25,57 @@ log = logging.getLogger('bids_distclip')
 _LOCAL = (None, 'MultiProc', 'LegacyMultiProc', 'Linear', 'Debug')
 
 
-def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> None:
+def process_images(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> None:
+    """Process ``jobs``, and again, one step at a time, those that were lost because a worker was killed.
+
+    One image for which memory does not suffice takes with it the steps side by side and what waits for them. Once
+    nothing runs beside it, an image that is lost again was the one; the others go on without it. In the end every
+    image has a status, failed ones a record as well. ``told`` gets the name of each node that ended.
+
+    Raises
+    ------
+    bids_distclip.errors.UsageError
+        As :func:`run_graph`.
+    """
+    left, alone = list(jobs), on_cluster(run.settings.use_plugin)
+    run_graph(run, jobs=left, told=told)
+    while (left := _without_status(run, left)) and not run.settings.stop_on_first_crash:
+        killed = [job for job in left if under_work(run, job=job)] if alone else []
+        if alone and not killed:
+            break
+        for job in killed:
+            _lose(run, job)
+        left, alone = [job for job in left if job not in killed], True
+        if left:
+            log.warning('%d images were lost with a process that was killed; they are tried again, one step at a time.',
+                        len(left))
+            forget_work(run)
+            run_graph(run, jobs=left, told=told, alone=True)
+    for job in left:
+        _lose(run, job)
+
+
+def _without_status(run: Run, jobs: Sequence[Job]) -> list[Job]:
+    known = read_statuses(run.statuses)
+    return [job for job in jobs if job.name not in known]
+
+
+def _lose(run: Run, job: Job) -> None:
+    """Write down what is known of an image whose steps ended without a word."""
+    if under_work(run, job=job):
+        what = 'The process that worked on it was killed, most often because memory ran out.'
+        cure = f'see the crash files in logs/{run.run_id}, give more memory, and run the same command again.'
+    else:
+        what = 'It was not reached: the run ended before its turn.'
+        cure = 'run the same command again.'
+    give_up(run, job=job, error=TryAgain(what, cure=cure))
+
+
+def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None], alone: bool = False) -> None:
     """Process ``jobs`` and return when every step has ended; ``told`` gets the name of each node that ended.
 
-    What became of each image stands in its status file, whatever happens here.
+    What became of each image stands in its status file, whatever happens here; an image whose process was killed has
+    none. With ``alone`` each step has all cores to itself.
 
     Raises
     ------
@@ -43,6 +92,8 @@ def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]) -> 
 
     _configure_nipype(run)
     graph = build_graph(run, jobs=jobs, threads=threads)
+    for node in graph._graph.nodes() if alone else ():
+        node.n_procs = cores
     if run.settings.write_graph:
         _write_graph(graph, folder=run.logs)
     if plugin in (None, 'MultiProc'):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 import sys
 import time
 import traceback
@@ -148,20 +149,46 @@ def report_subject(run_file: str, *, subject: str) -> str:
 
 
 def attempt(run: Run, *, job: Job, work: Callable[[], str]) -> str:
-    """Return what ``work`` returns; if it raises, write down that this image failed, and return nothing."""
+    """Return what ``work`` returns; if it raises, write down that this image failed, and return nothing.
+
+    Meanwhile a file says that the image is worked on; it is still there if the process is killed (:func:`under_work`).
+    """
+    begun = _begun(run) / job.name
+    begun.parent.mkdir(exist_ok=True)
+    begun.touch()
     try:
         return work()
     except Exception as error:
-        reason = told(error)
-        status = failed(reason, image=job.relative, subject=job.subject, session=job.session)
         if not isinstance(error, DistclipError):
             _write_trace(run, name=job.name)
-        write_status(run.statuses, name=job.name, status=status)
-        write_failure(run, job=job, error=reason)
-        print(status.line(), flush=True)
+        give_up(run, job=job, error=told(error))
         if run.settings.stop_on_first_crash:
             raise
         return ''
+    finally:
+        begun.unlink(missing_ok=True)
+
+
+def under_work(run: Run, *, job: Job) -> bool:
+    """Tell whether a step works on an image, or was killed while it did."""
+    return (_begun(run) / job.name).exists()
+
+
+def forget_work(run: Run) -> None:
+    """Forget which steps were killed, before their images are tried again."""
+    shutil.rmtree(_begun(run), ignore_errors=True)
+
+
+def give_up(run: Run, *, job: Job, error: BaseException) -> None:
+    """Write down and print that an image failed, and why."""
+    status = failed(error, image=job.relative, subject=job.subject, session=job.session)
+    write_status(run.statuses, name=job.name, status=status)
+    write_failure(run, job=job, error=error)
+    print(status.line(), flush=True)
+
+
+def _begun(run: Run) -> Path:
+    return run.work / 'begun'
 
 
 def _prepared(run: Run, *, path: Path, job: Job) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -155,6 +156,65 @@ def test_a_run_that_is_told_to_end_ends_at_once_with_the_code_for_trying_again(m
     assert not psutil.wait_procs(workers, timeout=20)[1]
     assert app(data, out, 'participant', *plain).returncode == 0
     assert len(images(out)) == 4
+
+
+#: Kills every worker that opens a file of this name, as the system does where memory runs out.
+KILLER = """
+import multiprocessing, os, signal, sys
+
+def watch(event, args):
+    if event == 'open' and str(args[0]).endswith('{name}') and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+"""
+
+
+def test_an_image_that_kills_its_worker_is_told_and_takes_no_other_with_it(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(2), tmp_path / 'out'
+    (tmp_path / 'site').mkdir()
+    (tmp_path / 'site/sitecustomize.py').write_text(KILLER.format(name='sub-01_T2w.nii.gz'))
+    paths = os.pathsep.join([str(tmp_path / 'site'), os.environ.get('PYTHONPATH', '')])
+    plain = (*FAST, '--report-figures', 'none')
+    done = app(data, out, 'participant', 'group', *plain, env={**os.environ, 'PYTHONPATH': paths})
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert status(out)['counts'] == {'failed': 1, 'harmonized': 3}
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith('distclip: FAILED'))
+    assert line.startswith('distclip: FAILED sub-01 (exit 75): sub-01_T2w.nii.gz: The process that worked on it was')
+    assert 'was killed' in (out / 'sub-01.html').read_text()
+    table = {row['image'].rpartition('/')[2]: row['status'] for row in read_tsv(out / 'group_images.tsv')}
+    assert table == {'sub-01_T1w.nii.gz': 'harmonized', 'sub-01_T2w.nii.gz': 'failed',
+                     'sub-02_T1w.nii.gz': 'harmonized', 'sub-02_T2w.nii.gz': 'harmonized'}
+    again = app(data, out, 'participant', *plain)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert status(out)['counts'] == {'reused': 3, 'harmonized': 1}
+    assert 'was killed' not in (out / 'sub-01.html').read_text()
+
+
+def test_a_run_for_other_images_erases_nothing_that_pages_tell(make_dataset, make_scan, tmp_path):
+    data, out = make_dataset(1), tmp_path / 'out'
+    plain = (*FAST, '--report-figures', 'none')
+    assert app(data, out, 'participant', *plain).returncode == 0
+    assert app(data, out, 'participant', *plain, '--target-protocol', t2_protocol()).returncode == 0
+    assert status(out)['counts'] == {'skipped': 1, 'reused': 1}
+    assert app(data, out, 'participant', *plain, '--target-protocol', t2_protocol(), '--synthesize').returncode == 0
+    assert status(out)['counts'] == {'synthetic': 1, 'reused': 1}
+    done = app(data, out, 'participant', 'group', *plain)
+    assert 'Nothing to do' in done.stdout
+    rows = [(row['image'].rpartition('/')[2], row['status']) for row in read_tsv(out / 'group_images.tsv')]
+    assert sorted(rows) == [('sub-01_T1w.nii.gz', 'harmonized'), ('sub-01_T1w.nii.gz', 'synthetic'),
+                            ('sub-01_T2w.nii.gz', 'harmonized')]
+    # What fails now is told, and that an image of other settings still lies there.
+    make_scan(data, subject='01', suffix='T1w', seed=5)
+    broken = data / 'sub-01/anat/sub-01_T1w.nii.gz'
+    broken.write_bytes(broken.read_bytes()[:5000])
+    assert app(data, out, 'participant', *plain).returncode == 1
+    assert 'is not of this run: an earlier one made it' in (out / 'sub-01.html').read_text()
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline='') as stream:
+        return list(csv.DictReader(stream, delimiter='\t'))
 
 
 def test_two_runs_write_into_one_folder_at_once_and_nothing_is_lost(make_dataset, tmp_path, complaints):
