@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bids_distclip.dataset.inputs import Scan
 
 __all__ = [
-    'annotate_scans', 'bids_uri', 'is_complete', 'made_of', 'made_with', 'output_name', 'public', 'sidecar',
-    'update_scans_tsv', 'write_dataset_files',
+    'annotate_scans', 'bids_uri', 'is_complete', 'is_ours', 'made_of', 'made_with', 'output_name', 'public',
+    'sidecar', 'update_scans_tsv', 'write_dataset_files',
 ]
 
 #: Entity of the source whose metadata BIDS requires in the derivative as well (bids.md, rules/sidecars).
@@ -123,6 +123,11 @@ def made_with(output_nii: str | Path) -> str | None:
     """Return the fingerprint of an output that is there and whole, else None."""
     receipt = _receipt(output_nii)
     return receipt.get('Fingerprint') if _is_whole(output_nii, receipt) else None
+
+
+def is_ours(output_nii: str | Path) -> bool:
+    """Tell whether the sidecar of an image is one that this app wrote."""
+    return bool(_receipt(output_nii))
 
 
 def made_of(output_nii: str | Path) -> tuple[str, ...]:

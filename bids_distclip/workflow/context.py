@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from bids_distclip.errors import CannotWrite
 from bids_distclip.settings import Settings
@@ -93,14 +97,46 @@ def work_root(settings: Settings) -> Path:
     return base / 'distclip_wf'
 
 
-def open_work(settings: Settings, *, run_id: str) -> Path:
-    """Make and return the run's own work folder."""
+@contextlib.contextmanager
+def open_work(settings: Settings, *, run_id: str) -> Iterator[Path]:
+    """Make the run's own work folder, and remove it in the end unless it is to stay.
+
+    While the run lasts it holds a lock beside the folder. Only folders that nobody holds are cleaned at the start: what
+    other runs, which may be jobs of the same batch, work with is left.
+    """
     root = work_root(settings)
-    if settings.clean_workdir == 'start' and root.exists():
-        shutil.rmtree(root)
     work = root / run_id
     work.mkdir(parents=True)
-    return work
+    with _held(work):
+        if settings.clean_workdir == 'start':
+            for other in sorted(path for path in root.iterdir() if path.is_dir() and path != work):
+                _clean(other)
+        try:
+            yield work
+        finally:
+            if settings.clean_workdir != 'never':
+                shutil.rmtree(work, ignore_errors=True)
+                _lock_file(work).unlink(missing_ok=True)
+
+
+def _lock_file(work: Path) -> Path:
+    return work.with_name(f'{work.name}.lock')
+
+
+@contextlib.contextmanager
+def _held(work: Path) -> Iterator[None]:
+    # Some file systems of clusters know no locks: there a run is not protected, and cleans nothing of others.
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):
+            stack.enter_context(FileLock(_lock_file(work), timeout=0))
+        yield
+
+
+def _clean(work: Path) -> None:
+    """Remove the folder of a run that has ended."""
+    with contextlib.suppress(OSError, NotImplementedError), FileLock(_lock_file(work), timeout=0):
+        shutil.rmtree(work)
+        _lock_file(work).unlink(missing_ok=True)
 
 
 def probe_writable(folder: Path, *, option: str) -> None:

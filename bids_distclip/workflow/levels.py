@@ -16,7 +16,7 @@ from bids_distclip.errors import NoInput
 from bids_distclip.quality.record import find_records
 from bids_distclip.settings import Settings
 from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_writable, work_root
-from bids_distclip.workflow.gpu import Card, choose_cards
+from bids_distclip.workflow.gpu import choose_cards
 from bids_distclip.workflow.group import run_group
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.pages import check_viewer, connect_pages, is_stale, make_pages, place_viewer, solid_from
@@ -74,13 +74,15 @@ def run_participants(settings: Settings) -> int:
         plan.check()
         return 0
     plan.check()
-    run = _open_run(settings, cards=cards, scheduled=scheduled, plan=plan, weights=weights, targets=targets)
-    print(device_line(run), flush=True)
-    try:
+    run_id = new_run_id()
+    with open_work(settings, run_id=run_id) as work:
+        jobs = settings.gpu_jobs or len(cards)
+        run = Run(
+            run_id=run_id, settings=settings, work=work, targets=targets, cards=cards,
+            gpu_slots=max(1, -(-jobs // len(cards))) if cards else 1, weights_sha256=weights, scheduled=scheduled,
+        )
+        _begin(run, plan=plan)
         return _process(run, plan=plan)
-    finally:
-        if settings.clean_workdir != 'never':
-            shutil.rmtree(run.work, ignore_errors=True)
 
 
 def run_reports(settings: Settings) -> int:
@@ -111,16 +113,9 @@ def select(settings: Settings) -> Selection:
     )
 
 
-def _open_run(
-    settings: Settings, *, cards: tuple[Card, ...], scheduled: bool, plan: Plan, weights: str | None, targets: tuple
-) -> Run:
-    run_id = new_run_id()
-    jobs = settings.gpu_jobs or len(cards)
-    run = Run(
-        run_id=run_id, settings=settings, work=open_work(settings, run_id=run_id), targets=targets, cards=cards,
-        gpu_slots=max(1, -(-jobs // len(cards))) if cards else 1, weights_sha256=weights,
-        scheduled=scheduled,
-    )
+def _begin(run: Run, *, plan: Plan) -> None:
+    """Write and print what can be told before any image is processed."""
+    settings = run.settings
     run.logs.mkdir(parents=True)
     (run.logs / 'config.toml').write_text(settings.to_toml())
     (run.logs / 'plan.txt').write_text(plan.describe() + '\n')
@@ -133,7 +128,7 @@ def _open_run(
     for warning in told:
         log.warning(warning)
     place_viewer(settings)
-    return run
+    print(device_line(run), flush=True)
 
 
 def _process(run: Run, *, plan: Plan) -> int:

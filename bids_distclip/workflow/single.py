@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from bids_distclip.acquisition.family import infer_family
 from bids_distclip.dataset.atomic import sha256, write_json
-from bids_distclip.dataset.outputs import sidecar
+from bids_distclip.dataset.outputs import is_ours, sidecar
 from bids_distclip.errors import BadData, CannotWrite, UsageError
 from bids_distclip.harmonizers.base import Harmonized, Target
 from bids_distclip.settings import Settings, make_settings
@@ -46,8 +47,9 @@ def harmonize_file(
     source, out = Path(source).absolute(), Path(out).absolute()
     if not out.name.endswith(('.nii', '.nii.gz')):
         raise UsageError('The output must be NIfTI.', file=out, cure='end its name in .nii.gz.')
-    if out == source:
-        raise CannotWrite('The output would overwrite the source.', file=out, cure='give another name.')
+    beside = out.with_name(out.name.removesuffix('.gz').removesuffix('.nii') + '.json')
+    given = (source, source_metadata, brain_mask, options.get('target_image'), options.get('target_metadata'))
+    _check_free(out, beside=beside, given=[Path(path) for path in given if path])
     settings = make_settings({}, bids_dir=source.parent, output_dir=out.parent, **options)
     probe_writable(out.parent, option='OUT')
     cards = choose_cards(settings.device) if wants_card(settings) else ()
@@ -84,10 +86,22 @@ def harmonize_file(
     content = sidecar({}, description=f'{source.name} as {target.name} would have shown it.',
                       skull_stripped=stripped_brain(ready.volume) is not None, harmonization=block, sources=[],
                       metadata={})
-    write_json(out.with_name(out.name.removesuffix('.gz').removesuffix('.nii') + '.json'), content)
+    write_json(beside, content)
     what = 'synthetic' if synthesize else 'harmonized'
     said = f'distclip: {out} ({what}: {family} to {target.name}, on {result.details.get("device", "cpu")})'
     return '\n'.join([said, *(f'doubtful: {sentence}' for sentence in doubtful)])
+
+
+def _check_free(out: Path, *, beside: Path, given: Sequence[Path]) -> None:
+    """Raise CannotWrite if the output or its sidecar would replace what was given, or a sidecar that is not ours."""
+    for path in (out, beside):
+        same = next((other for other in given if path.resolve() == other.resolve()), None)
+        if same is not None:
+            raise CannotWrite(f'The output would overwrite {same.name}, which was given.', file=path,
+                              cure='give another name.')
+    if beside.exists() and not is_ours(out):
+        raise CannotWrite('The sidecar of the output would overwrite a file that is not of this app.', file=beside,
+                          cure='give another name, or move that file.')
 
 
 def _doubts(ready: Prepared, *, result: Harmonized, target: Target, synthesize: bool) -> tuple[str, ...]:

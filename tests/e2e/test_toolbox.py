@@ -47,6 +47,36 @@ def test_another_family_is_refused_unless_asked_for(make_scan, tmp_path, capsys)
     assert '--synthesize' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'there', ['sidecar of the source', 'given metadata', 'a way around', 'a link', 'target', 'of others'])
+def test_nothing_that_was_given_is_overwritten(make_scan, tmp_path, capsys, there):
+    source = make_scan(tmp_path / 'a', subject='x', suffix='T1w')
+    target = make_scan(tmp_path / 'b', subject='y', suffix='T1w', gain=4)
+    out, more = {
+        'sidecar of the source': (source.with_name('sub-x_T1w.nii'), []),
+        'given metadata': (tmp_path / 'm.nii.gz', ['--source-metadata', str(tmp_path / 'm.json')]),
+        'a way around': (source.parent / '..' / 'anat' / source.name, []),
+        'a link': (tmp_path / 'link.nii.gz', []),
+        'target': (target, []),
+        'of others': (tmp_path / 'o.nii.gz', []),
+    }[there]
+    (tmp_path / 'm.json').write_bytes(source.with_name('sub-x_T1w.json').read_bytes())
+    (tmp_path / 'link.nii.gz').symlink_to(source)
+    (tmp_path / 'o.json').write_text('{"mine": 1}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    words = ['harmonize', str(source), str(out), '--target-image', str(target), *FAST, *more]
+    assert main(words) == 73
+    assert 'overwrite' in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()} == before
+
+
+def test_a_former_result_may_be_replaced(make_scan, tmp_path):
+    source = make_scan(tmp_path / 'a', subject='x', suffix='T1w')
+    target = make_scan(tmp_path / 'b', subject='y', suffix='T1w', gain=4)
+    words = ['harmonize', str(source), str(tmp_path / 'out.nii.gz'), '--target-image', str(target), *FAST]
+    assert [main(words), main(words)] == [0, 0]
+
+
 @pytest.mark.parametrize('command', ['train', 'evaluate', 'simulate', 'harmonize'])
 def test_every_tool_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as ended:
