@@ -17,7 +17,7 @@ PACKAGE = Path(bids_distclip.__file__).parent
 FLOORS = {
     'cli': 5, '__main__': 5, 'workflow': 4, 'benchmark': 4, 'harmonizers': 3, 'training': 3, 'audit': 3, 'networks': 2,
     'simulation': 2, 'dataset': 2, 'volume': 2, 'settings': 2, 'acquisition': 1, 'quality': 1, 'reports': 1,
-    'errors': 0, 'weights': 0,
+    'errors': 0, 'draft': 0, 'weights': 0,
 }
 #: Which rooms may import a library at all.
 OWNERS = {
@@ -25,8 +25,6 @@ OWNERS = {
     'torch': {'networks', 'harmonizers', 'training', 'simulation', 'benchmark'},
     'open_clip': {'networks', 'harmonizers', 'training', 'benchmark'},
 }
-#: The rooms of the app that training on a bare machine shares.
-BARE = {'acquisition'}
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if path.parent != PACKAGE or path.stem != '__init__')
 
 

@@ -7,13 +7,13 @@ import errno
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from bids_distclip.draft import draft
 from bids_distclip.errors import CannotWrite, ReadFailed, TryAgain
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -29,21 +29,16 @@ def write_bytes(path: Path, content: bytes) -> bool:
     ReadFailed
         If writing broke off, for example because the disk is full.
     """
-    draft = path.with_name(f'.{path.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:6]}')
     try:
         if path.is_file() and path.read_bytes() == content:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open('xb') as stream:
+        with draft(path) as hidden, hidden.open('xb') as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(draft, path)
     except OSError as error:
         raise _failure(error, path) from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
     return True
 
 

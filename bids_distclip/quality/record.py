@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from bids_distclip.draft import draft
 
 #: What can become of an image. ``synthetic``: the target's contrast family is another one, on purpose; ``abstained``:
 #: the result could not be trusted, and the source was passed through.
@@ -81,9 +82,8 @@ def write_record(record: ImageRecord, *, path: Path) -> Path:
     """Write a record as JSON, whole or not at all; numbers JSON does not know become ``null``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_plain(record.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
-    temporary = path.with_name(f'.{path.name}.tmp-{os.getpid()}')
-    temporary.write_text(text + '\n', encoding='utf-8')
-    os.replace(temporary, path)
+    with draft(path) as hidden:
+        hidden.write_text(text + '\n', encoding='utf-8')
     return path
 
 

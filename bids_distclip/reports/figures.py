@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
+from bids_distclip.draft import draft
 from bids_distclip.quality.guard import LEAST
 from bids_distclip.quality.metrics import metric_table
 from bids_distclip.quality.parts import brain_parts
@@ -194,8 +194,7 @@ def _curves(axes: Axes, curves: Sequence[tuple[str, np.ndarray, str, str]]) -> N
 
 def save_figure(figure: Figure, *, path: Path) -> str:
     """Write a figure as the suffix of its path says, whole or not at all, and return the file's name."""
-    temporary = path.with_name(f'.{path.name}.tmp-{os.getpid()}')
     kind = path.suffix.removeprefix('.')
-    figure.savefig(temporary, format=kind, facecolor=figure.get_facecolor(), pil_kwargs={'quality': 86})
-    os.replace(temporary, path)
+    with draft(path) as hidden:
+        figure.savefig(hidden, format=kind, facecolor=figure.get_facecolor(), pil_kwargs={'quality': 86})
     return path.name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +15,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
+
+from bids_distclip.draft import draft
 
 _TYPES = {'.webp': 'image/webp', '.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg'}
 
@@ -93,7 +94,6 @@ def inline(name: str, *, folders: Iterable[Path]) -> Inlined | None:
 def save(text: str, *, path: Path) -> Path:
     """Write a page, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp-{os.getpid()}')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)
+    with draft(path) as hidden:
+        hidden.write_text(text, encoding='utf-8')
     return path

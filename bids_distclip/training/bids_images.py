@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bids_distclip.dataset.inputs import Scan, find_scans
+from bids_distclip.draft import draft
 from bids_distclip.errors import BadData, NoInput, ReadFailed
 from bids_distclip.harmonizers.styles import tells_enough
 from bids_distclip.training.alignment import Alignment, align, placed
@@ -147,15 +147,13 @@ def _key(*parts: str) -> str:
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f'.{os.getpid()}.{path.name}')
-    np.save(temporary, np.ascontiguousarray(array))
-    os.replace(temporary, path)
+    with draft(path) as hidden, hidden.open('wb') as stream:
+        np.save(stream, np.ascontiguousarray(array))
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f'.{os.getpid()}.{path.name}')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)
+    with draft(path) as hidden:
+        hidden.write_text(text, encoding='utf-8')
 
 
 def _name(bids_dir: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bids_distclip.draft import draft
 from bids_distclip.errors import UsageError
 
 
@@ -36,13 +36,12 @@ def save_state(
         for index, state in optimizer.state_dict()['state'].items():
             for name, value in state.items():
                 tensors[f'{own}.{index}.{name}'] = torch.as_tensor(value).detach().cpu().contiguous()
-    temporary = folder / f'.state.{os.getpid()}'
-    save_file(
-        {k: v.clone() for k, v in tensors.items()},
-        temporary,
-        metadata={'step': str(step), 'card': json.dumps(card)},
-    )
-    os.replace(temporary, folder / 'state.safetensors')
+    with draft(folder / 'state.safetensors') as hidden:
+        save_file(
+            {k: v.clone() for k, v in tensors.items()},
+            hidden,
+            metadata={'step': str(step), 'card': json.dumps(card)},
+        )
 
 
 def load_state(

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from bids_distclip.draft import draft
 from bids_distclip.errors import CannotWrite, ReadFailed
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a hidden file beside ``path`` and move it there when the block ends well."""
-    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
-        with temporary.open('wb') as stream:
+        with draft(path) as hidden, hidden.open('wb') as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise _failure(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _failure(path: Path, error: OSError) -> CannotWrite | ReadFailed:

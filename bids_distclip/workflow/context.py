@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -141,11 +142,12 @@ def _clean(work: Path) -> None:
 
 def probe_writable(folder: Path, *, option: str) -> None:
     """Write and remove a probe file; raises CannotWrite with what to mount or change."""
-    probe = folder / f'.distclip-probe-{os.getpid()}'
+    # Processes of two containers that share a folder often have the same number.
+    probe = folder / f'.distclip-probe-{uuid.uuid4().hex}'
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b'probe')
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise CannotWrite(
             f'The folder cannot be written ({error.strerror or error}).', file=folder,

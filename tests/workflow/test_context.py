@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from bids_distclip.settings import make_settings
 from bids_distclip.workflow import context
-from bids_distclip.workflow.context import open_work, work_root
+from bids_distclip.workflow.context import open_work, probe_writable, work_root
 
 
 @pytest.fixture
@@ -51,3 +54,19 @@ def test_where_files_cannot_be_locked_a_run_works_and_cleans_nothing_of_others(s
     with open_work(settings_of('start'), run_id='new') as new:
         assert new.is_dir()
         assert work.is_dir()
+
+
+def test_two_containers_may_look_at_one_folder_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'getpid', lambda: 1)
+    unlink, others = Path.unlink, []
+
+    def meanwhile(path, **how):
+        if not others:
+            others.append(path)
+            probe_writable(tmp_path, option='OUT')
+        unlink(path, **how)
+
+    monkeypatch.setattr(Path, 'unlink', meanwhile)
+    probe_writable(tmp_path, option='OUT')
+    assert others
+    assert list(tmp_path.iterdir()) == []
