@@ -67,11 +67,22 @@ def parse_memory(text: str, *, unit: str = 'm') -> float:
 def parse_pairs(words: Sequence[str]) -> dict[str, str]:
     """Return ``{name: path}`` from ``NAME=PATH`` or bare paths, which are named after their folder.
 
-    >>> parse_pairs(['fs=/a/b', '/c/smriprep'])
-    {'fs': '/a/b', 'smriprep': '/c/smriprep'}
+    A folder may have ``=`` in its name: what has a slash before it, or is there, is a path. Raises UsageError if two
+    have one name.
+
+    >>> parse_pairs(['fs=/a/b', '/c/smriprep', '/d/run=2'])
+    {'fs': '/a/b', 'smriprep': '/c/smriprep', 'run=2': '/d/run=2'}
     """
-    pairs = (word.partition('=') if '=' in word else (Path(word).name, '=', word) for word in words)
-    return {name: path for name, _, path in pairs}
+    found: dict[str, str] = {}
+    for word in words:
+        name, sign, path = word.partition('=')
+        if not sign or not name or '/' in name or Path(word).exists():
+            name, path = Path(word).absolute().name, word
+        if name in found:
+            raise UsageError(f'Two datasets are called {name}: {found[name]} and {path}.',
+                             cure='name them: --derivatives NAME=PATH NAME=PATH.')
+        found[name] = path
+    return found
 
 
 class MemoryAction(argparse.Action):

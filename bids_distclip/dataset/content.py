@@ -11,11 +11,17 @@ FETCH = 'Its content is not here. Get it with: datalad get'
 
 
 def absent(root: Path, relative: str) -> str:
-    """Return how to get the content of a file that is not here, or an empty text."""
+    """Return how to get the content of a file that is not here, or an empty text.
+
+    Of one that may not be read nothing is said: whoever reads it in earnest tells why.
+    """
     path = root / relative
     fetch = f'{FETCH} {relative}'
-    if not path.exists():
-        stale = 'It is in the database but not on disk; make the database anew.'
-        return fetch if path.is_symlink() else stale
-    with path.open('rb') as stream:
-        return fetch if stream.read(len(_POINTER)) == _POINTER else ''
+    try:
+        if not path.exists():
+            stale = 'It is in the database but not on disk; make the database anew.'
+            return fetch if path.is_symlink() else stale
+        with path.open('rb') as stream:
+            return fetch if stream.read(len(_POINTER)) == _POINTER else ''
+    except OSError:
+        return ''

@@ -19,7 +19,7 @@ from bids_distclip.dataset.content import FETCH, absent
 from bids_distclip.dataset.crawl import crawl
 from bids_distclip.dataset.filters import check_labels, clean_labels, clean_modalities, mismatch, read_filters
 from bids_distclip.dataset.inheritance import by_folder, merge_sidecars, sidecars_of
-from bids_distclip.dataset.naming import derivative_keys, entities_of
+from bids_distclip.dataset.naming import derivative_keys, entities_of, parse_name
 from bids_distclip.errors import NoInput, NothingSelected
 
 __all__ = [
@@ -153,11 +153,28 @@ def refusal(relative: str) -> str:
     foreign = derivative_keys(PurePosixPath(relative).name)
     if foreign:
         return f'It is a derivative ({", ".join(foreign)}), not a raw image.'
+    misplaced = _misplaced(relative)
+    if misplaced:
+        return misplaced
     row = _row(entities['suffix'])
     if row['status'] == 'refused':
         return row['reason']
     part = entities.get('part', 'mag')
     return '' if part == 'mag' else f'It is the {part} of a complex image; only magnitudes are harmonized.'
+
+
+def _misplaced(relative: str) -> str:
+    """Return in how far a file's name is not that of its folders, or an empty text.
+
+    Where it would be written follows from its name.
+    """
+    path = PurePosixPath(relative)
+    folders = dict(part.split('-', 1) for part in path.parts[:-1] if part.startswith(('sub-', 'ses-')))
+    pairs = parse_name(path.name)[0]
+    if all(pairs.get(key) == folders.get(key) for key in ('sub', 'ses')):
+        return ''
+    start = '_'.join(f'{key}-{label}' for key, label in folders.items())
+    return f'Its name should begin with {start}_, as its folders do.'
 
 
 def _scan(root: Path, relative: str, *, folders: Mapping[str, Sequence[str]]) -> Scan:

@@ -12,7 +12,7 @@ from bids_distclip import __version__
 from bids_distclip.dataset.inputs import Selection, find_scans
 from bids_distclip.dataset.outputs import write_dataset_files
 from bids_distclip.dataset.validate import validate
-from bids_distclip.errors import NoInput
+from bids_distclip.errors import NoInput, UsageError
 from bids_distclip.quality.record import find_records
 from bids_distclip.settings import Settings
 from bids_distclip.workflow.context import Run, new_run_id, open_work, probe_writable, work_root
@@ -57,6 +57,9 @@ def run_participants(settings: Settings) -> int:
     """
     if not settings.bids_dir.is_dir():
         raise NoInput('The dataset is not there.', file=settings.bids_dir, cure='check bids_dir.')
+    for folder in settings.derivatives.values():
+        if not folder.is_dir():
+            raise UsageError('This derivative dataset is not there.', file=folder, cure='check --derivatives.')
     scheduled = wants_card(settings) and settings.device.startswith('cuda') and on_cluster(settings.use_plugin)
     cards = choose_cards(settings.device) if wants_card(settings) and not scheduled else ()
     targets = resolve_targets(settings)

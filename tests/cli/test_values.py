@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from bids_distclip.cli.values import parse_labels, parse_levels, parse_memory, parse_pairs
-from bids_distclip.errors import UnknownLevel
+from bids_distclip.errors import UnknownLevel, UsageError
 
 
 def test_labels_lose_their_prefix_are_sorted_and_stand_once():
@@ -47,3 +47,16 @@ def test_an_unknown_level_is_named():
 
 def test_derivatives_are_named_or_take_the_name_of_their_folder():
     assert parse_pairs(['a=/x/y', '/x/smriprep']) == {'a': '/x/y', 'smriprep': '/x/smriprep'}
+
+
+@pytest.mark.parametrize(('word', 'name'), [('/d/run=2', 'run=2'), ('./run=2', 'run=2'), ('run=2', 'run=2'),
+                                            ('other=2', 'other'), ('smriprep/', 'smriprep')])
+def test_a_folder_with_an_equals_sign_is_a_path(word, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'run=2').mkdir()
+    assert list(parse_pairs([word])) == [name]
+
+
+def test_two_datasets_of_one_name_are_an_error():
+    with pytest.raises(UsageError, match='/a/fmriprep and /b/fmriprep'):
+        parse_pairs(['/a/fmriprep', '/b/fmriprep'])

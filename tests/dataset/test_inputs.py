@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -225,3 +226,30 @@ def test_one_subject_of_many_is_found_without_crawling_the_others(build):
     found = find_scans(root, participants='007')
     assert [scan.subject for scan in found.scans] == ['007']
     assert time.perf_counter() - began < everyone
+
+
+@pytest.mark.parametrize(
+    'name', ['sub-01/anat/T1w.nii.gz', 'sub-01/anat/sub-02_T2w.nii.gz', 'sub-01/anat/sub-01_ses-a_T2w.nii.gz',
+             'sub-01/ses-a/anat/sub-01_T2w.nii.gz', 'sub-01/ses-a/anat/sub-01_ses-b_T2w.nii.gz',
+             'sub-01/anat/ses-a_T2w.nii.gz'])
+def test_an_image_that_is_named_otherwise_than_its_folders_is_left_out(build, name):
+    found = find_scans(build({'sub-01/anat/sub-01_T1w.nii.gz': None, 'sub-02/anat/sub-02_T1w.nii.gz': None,
+                              name: None}))
+    assert names(found) == {'sub-01_T1w', 'sub-02_T1w'}
+    (rejection,) = found.rejections
+    assert rejection.relative == name
+    start = 'sub-01_ses-a_' if '/ses-a/' in name else 'sub-01_'
+    assert rejection.reason == f'Its name should begin with {start}, as its folders do.'
+
+
+def test_a_file_that_may_not_be_read_is_planned_and_stops_no_other(build, monkeypatch):
+    root = build({'sub-01/anat/sub-01_T1w.nii.gz': None, 'sub-02/anat/sub-02_T1w.nii.gz': None})
+    opened = Path.open
+
+    def refuse(path, *how, **more):
+        if path.name == 'sub-01_T1w.nii.gz':
+            raise PermissionError(13, 'Permission denied')
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, 'open', refuse)
+    assert names(find_scans(root)) == {'sub-01_T1w', 'sub-02_T1w'}

@@ -304,6 +304,7 @@ def test_a_dry_run_lists_every_file_with_its_reason_and_writes_nothing(make_data
         (['--participant-label', '99'], 18), (['--session-label', 'x'], 18), (['-m', 'PDw'], 18), (['-m', 'bold'], 64),
         (['--target-protocol', 'nonsense'], 64), (['--target-image', '/nowhere_T1w.nii.gz'], 64),
         (['--engine', 'nonsense'], 64), (['--weights', '/nowhere', '--engine', 'distclip'], 66),
+        (['--derivatives', '/nowhere/fmriprep'], 64),
     ],
 )
 def test_a_run_that_cannot_start_says_why_and_ends_with_its_code(make_dataset, tmp_path, words, code, capsys):
