@@ -25,3 +25,12 @@ def absent(root: Path, relative: str) -> str:
             return fetch if stream.read(len(_POINTER)) == _POINTER else ''
     except OSError:
         return ''
+
+
+def readable(path: Path) -> bool:
+    """Tell whether a file can be opened: nibabel with indexed_gzip ends the whole process where one cannot."""
+    try:
+        path.open('rb').close()
+    except OSError:
+        return False
+    return True

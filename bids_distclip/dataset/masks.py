@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import nibabel as nib
 import numpy as np
 
-from bids_distclip.dataset.content import absent
+from bids_distclip.dataset.content import absent, readable
 from bids_distclip.dataset.naming import parse_name
 from bids_distclip.volume.lattice import turn_onto
 
@@ -80,6 +80,8 @@ def _trouble(root: Path, path: Path, *, grid: Grid) -> str:
 
 def _grid(path: Path) -> Grid | None:
     """Return the affine and shape of an image; None of what cannot be read."""
+    if not readable(path):
+        return None
     try:
         image: Any = nib.load(path)
         return image.affine, tuple(image.shape[:3])

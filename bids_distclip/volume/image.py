@@ -20,15 +20,15 @@ MAX_ROUNDING = 1e-4
 _INT16_MAX = 32767
 _SMALLEST_HEADER = 284  # bytes, that of MGH; NIfTI has 348
 _SUFFIXES = ('.nii', '.nii.gz', '.mgz', '.mgh')
+_AGAIN = 'Convert the DICOM files again or restore the file from its source.'
+
+
 def _check_start(path: Path) -> None:
     """Raise EOFError where the file ends within its header; nibabel would call it an unknown type."""
     opener = gzip.open if path.name.lower().endswith(('.gz', '.mgz')) else open
     with opener(path, 'rb') as stream:
         if len(stream.read(1024)) < _SMALLEST_HEADER:
             raise EOFError('it ends within its header')
-
-
-_AGAIN = 'Convert the DICOM files again or restore the file from its source.'
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,9 @@ def _opened(path: Path) -> nib.spatialimages.SpatialImage:
     except FileNotFoundError as error:
         cure = 'Check the path; in a DataLad dataset, fetch the content first with `datalad get`.'
         raise ReadFailed('There is no such file.', file=path, cure=cure) from error
+    except PermissionError as error:
+        cure = 'Check its permissions, in a container for the user that it runs as.'
+        raise ReadFailed('The file may not be read.', file=path, cure=cure) from error
     except (EOFError, zlib.error, OSError) as error:
         raise _broken(path, error) from error
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:

@@ -14,6 +14,7 @@ import nibabel as nib
 
 from bids_distclip import __version__
 from bids_distclip.dataset.atomic import sha256
+from bids_distclip.dataset.content import readable
 from bids_distclip.dataset.inputs import Rejection, Scan, Selection
 from bids_distclip.dataset.masks import MaskChoice, find_brain_mask
 from bids_distclip.dataset.outputs import is_complete, made_of, output_name
@@ -30,6 +31,8 @@ PHYSICS = ('manufacturer', 'model', 'field_strength', 'echo_time', 'repetition_t
 #: The desc label of a source that was passed through because its result could not be trusted.
 UNTOUCHED = 'untouched'
 
+#: Voxels of a common head, for one that cannot be read.
+_COMMON = (256, 256, 256)
 #: Why an image is skipped, as far as it decides the exit code when no image is left.
 _FAMILY, _METADATA = 'has no target', 'has no metadata'
 
@@ -235,12 +238,14 @@ def _describe(job: Job) -> list[str]:
 
 def _grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return the image's shape and spacing from its header alone; those of a common head if it cannot be read."""
+    if not readable(path):
+        return _COMMON, ()
     try:
         header: Any = nib.load(path).header
         shape = tuple(int(n) for n in header.get_data_shape())
         spacing = tuple(round(float(size), 4) for size in header.get_zooms()[:3])
     except Exception:  # noqa: BLE001 - reading it in earnest will say what is wrong with the file
-        return (256, 256, 256), ()
+        return _COMMON, ()
     return (shape, spacing) if math.prod(shape) > 0 else ((1, 1, 1), spacing)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import nibabel as nib
 import pytest
 
 from bids_distclip.acquisition.protocols import default_protocol
 from bids_distclip.dataset.atomic import sha256
 from bids_distclip.dataset.inputs import find_scans
 from bids_distclip.dataset.outputs import bids_uri
-from bids_distclip.errors import BadData, NoInput, UsageError
+from bids_distclip.errors import BadData, NoInput, ReadFailed, UsageError
 from bids_distclip.quality.record import ImageRecord, read_record, record_path, write_record
 from bids_distclip.settings import make_settings
+from bids_distclip.volume.image import read_volume
 from bids_distclip.workflow.plan import Plan, fingerprint, make_plan
 from bids_distclip.workflow.targets import resolve_targets
 
@@ -168,3 +172,30 @@ def test_a_synthetic_image_never_replaces_one_that_an_earlier_run_made_of_anothe
     # Where its source is no longer part of the dataset, the image is of nobody's use.
     (data / first.relative).unlink()
     assert job_of('FLAIR').state == 'process'
+
+
+def test_an_image_that_may_not_be_read_is_planned_and_left_to_fail_by_itself(make_dataset, tmp_path, monkeypatch):
+    data = make_dataset(2, suffixes=('T1w',))
+    loaded = nib.load
+
+    def refusing(opened):
+        def refuse(path, *how, **more):
+            if str(path).endswith('sub-01_T1w.nii.gz'):
+                raise PermissionError(13, 'Permission denied')
+            return opened(path, *how, **more)
+
+        return refuse
+
+    def load(path, **more):
+        # With indexed_gzip this would end the process.
+        assert path.name != 'sub-01_T1w.nii.gz'
+        return loaded(path, **more)
+
+    monkeypatch.setattr(Path, 'open', refusing(Path.open))
+    monkeypatch.setattr(builtins, 'open', refusing(open))
+    monkeypatch.setattr(nib, 'load', load)
+    first, second = plan_of(data, tmp_path / 'out').jobs
+    assert [first.state, second.state] == ['process', 'process']
+    assert second.shape == (36, 44, 40)
+    with pytest.raises(ReadFailed, match='may not be read'):
+        read_volume(Path(first.source))
