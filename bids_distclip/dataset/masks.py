@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_distclip.dataset.content import absent, readable
-from bids_distclip.dataset.naming import parse_name
+from bids_distclip.dataset.naming import derivative_keys, parse_name
 from bids_distclip.volume.lattice import turn_onto
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def find_brain_mask(scan: Scan, derivatives: Mapping[str, str | Path] | Iterable
 
     A mask fits if it is ``desc-brain_mask``, has no entity the scan lacks (no ``space`` but ``orig``), and its voxels
     are the scan's own, with axes in whatever order and direction: an app that turns images to RAS turns its masks as
-    well. The most specific name counts, then the first dataset. Masks made of an image of another suffix, as their
-    sidecars say, are passed over in silence.
+    well. The most specific name counts, then the first dataset. What its sidecar names as its sources must be the scan,
+    or an image of another suffix of the same session. Masks made of an image of another suffix that do not fit are
+    passed over in silence.
     """
     roots = derivatives.values() if isinstance(derivatives, Mapping) else derivatives
     named = sorted(_named(scan, [Path(root) for root in roots]), key=lambda item: -item[0])
@@ -45,7 +46,7 @@ def find_brain_mask(scan: Scan, derivatives: Mapping[str, str | Path] | Iterable
         return MaskChoice()
     warnings = []
     for _, root, path in named:
-        trouble = _trouble(root, path, grid=grid)
+        trouble = _trouble(root, path, grid=grid) or _foreign(path, scan)
         if not trouble:
             return MaskChoice(path)
         if not _of_another_suffix(path, suffix=scan.suffix):
@@ -91,10 +92,37 @@ def _grid(path: Path) -> Grid | None:
 
 def _of_another_suffix(mask: Path, *, suffix: str) -> bool:
     """Tell whether the sidecar of a mask names its sources, and none is an image of that suffix."""
+    sources = _sources(mask)
+    return bool(sources) and not any(own == suffix for _, own in sources)
+
+
+def _foreign(mask: Path, scan: Scan) -> str:
+    """Return that a mask was made of other images, or an empty text.
+
+    Its name does not tell: one without session may be of any, on the same grid where sessions were aligned.
+    """
+    own, _, _ = parse_name(scan.path.name)
+
+    def fits(pairs: Mapping[str, str], suffix: str) -> bool:
+        if suffix == scan.suffix:
+            return pairs.items() <= own.items()
+        return pairs.get('ses') in (None, own.get('ses'))
+
+    sources = _sources(mask)
+    return 'It was made of other images.' if sources and not any(fits(*one) for one in sources) else ''
+
+
+def _sources(mask: Path) -> list[tuple[dict[str, str], str]]:
+    """Return entities (those of raw images alone) and suffix of what the sidecar of a mask names as its sources."""
     try:
         raw = json.loads(mask.with_name(f'{mask.name.partition(".")[0]}.json').read_text())
         named = raw.get('Sources') or raw.get('RawSources') or []
-        sources = [named] if isinstance(named, str) else [str(one) for one in named]
+        names = [str(one).rpartition('/')[2] for one in ([named] if isinstance(named, str) else named)]
     except (OSError, ValueError, AttributeError, TypeError):
-        return False
-    return bool(sources) and not any(parse_name(one.rpartition('/')[2])[1] == suffix for one in sources)
+        return []
+    found = []
+    for name in names:
+        pairs, suffix, _ = parse_name(name)
+        made = derivative_keys(name)
+        found.append(({key: label for key, label in pairs.items() if key not in made}, suffix))
+    return found

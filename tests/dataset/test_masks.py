@@ -88,3 +88,25 @@ def test_an_image_that_cannot_be_read_is_not_told_of_its_masks(scan, tmp_path):
     mask(tmp_path / 'd' / 'sub-02' / 'anat' / 'sub-02_desc-brain_mask.nii.gz')
     scan.path.write_bytes(b'broken')
     assert find(scan, tmp_path / 'd') == MaskChoice()
+
+
+@pytest.mark.parametrize(('sources', 'used'), [
+    (['bids:raw:sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz'], True),
+    (['bids:raw:sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz'], False),
+    # The mean of all sessions, and what was made of it.
+    (['sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz', 'sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz'], True),
+    (['bids::sub-01/anat/sub-01_desc-preproc_T1w.nii.gz'], True),
+    (['bids::sub-01/ses-b/anat/sub-01_ses-b_desc-preproc_T1w.nii.gz'], False),
+    (['bids:raw:sub-01/ses-a/anat/sub-01_ses-a_run-02_T1w.nii.gz'], False),
+    (['bids:raw:sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz'], True),
+    (['bids:raw:sub-01/ses-b/anat/sub-01_ses-b_T2w.nii.gz'], False),
+    (None, True),
+])
+def test_a_mask_without_a_session_is_that_of_the_images_its_sidecar_names(two, tmp_path, sources, used):
+    (scan,) = (s for s in find_scans(two, participants='01').scans if s.relative.endswith('sub-01_ses-a_T1w.nii.gz'))
+    path = mask(tmp_path / 'd' / 'sub-01' / 'anat' / 'sub-01_desc-brain_mask.nii.gz')
+    path.with_name('sub-01_desc-brain_mask.json').write_text(json.dumps({'Sources': sources} if sources else {}))
+    found = find(scan, tmp_path / 'd')
+    assert (found.path == path) == used
+    if not used and 'T1w' in sources[0]:
+        assert 'made of other images' in found.warnings[0]
