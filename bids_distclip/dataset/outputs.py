@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fnmatch
 import functools
 import json
 import math
@@ -56,7 +55,7 @@ def sidecar(
     At the top stand ``Description``, ``SkullStripped``, ``SpatialReference``, ``Sources`` (paths in the
     source dataset, or BIDS URIs), the geometry, and what BIDS requires for the source's entities. All else
     of the source's metadata describes the source's acquisition, not this image, and goes under
-    ``Harmonization.SourceMetadata`` without what names a person, machine or place. ``scan`` may be its
+    ``Harmonization.SourceMetadata``, as far as it is :func:`public`. ``scan`` may be its
     entities alone, with its ``metadata`` beside them.
     """
     entities = scan if isinstance(scan, Mapping) else scan.entities
@@ -73,26 +72,24 @@ def sidecar(
 
 
 @functools.cache
-def _private() -> tuple[str, ...]:
-    with (Path(__file__).parent / 'private.tsv').open(encoding='utf-8', newline='') as stream:
-        return tuple(row['pattern'] for row in csv.DictReader(stream, delimiter='\t'))
+def _public_keys() -> frozenset[str]:
+    with (Path(__file__).parent / 'public.tsv').open(encoding='utf-8', newline='') as stream:
+        return frozenset(row['key'] for row in csv.DictReader(stream, delimiter='\t'))
 
 
 def public(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata without what names a person, machine, place or day (``private.tsv``), at any depth.
+    """Return what metadata say of the scanner, the sequence and the image (``public.tsv``), and nothing else.
+
+    Keys are kept, not left out: what names a person, machine, place or day has too many names, and any converter may
+    add another. Values that hold keys of their own are left out as well.
 
     >>> public({'EchoTime': 0.003, 'InstitutionName': 'Somewhere', 'global': {'PatientID': '1'}})
-    {'EchoTime': 0.003, 'global': {}}
+    {'EchoTime': 0.003}
     """
-    def allowed(key: str) -> bool:
-        return not any(fnmatch.fnmatchcase(key, pattern) for pattern in _private())
+    def flat(value: Any) -> bool:
+        return all(map(flat, value)) if isinstance(value, (list, tuple)) else not isinstance(value, Mapping)
 
-    def cleaned(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: cleaned(item) for key, item in value.items() if allowed(str(key))}
-        return [cleaned(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-    return plain(cleaned(metadata))
+    return plain({key: value for key, value in metadata.items() if key in _public_keys() and flat(value)})
 
 
 def plain(value: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,7 +117,17 @@ def _from_image(path: Path, *, metadata: Path | None) -> TargetSpec:
 
 def _from_metadata(path: Path) -> TargetSpec:
     acquisition = read_target_metadata(path)
-    return TargetSpec('metadata', path.name, _family(acquisition, file=path), acquisition)
+    family = _family(acquisition, file=path)
+    name = path.name if path.suffix.lower() == '.json' else _dicom_name(acquisition)
+    return TargetSpec('metadata', name, family, acquisition)
+
+
+def _dicom_name(acquisition: Acquisition) -> str:
+    """Return a name for a target of DICOM: that of its file or folder often is a patient's, and goes into outputs."""
+    values = {key: value for key, value in acquisition.values().items() if value not in (None, ())}
+    mark = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:6]
+    words = re.findall('[a-z0-9]+', f'{acquisition.manufacturer or ""} {acquisition.model or ""}'.lower())
+    return '-'.join(['dicom', *words, mark])
 
 
 def _from_protocol(row: Protocol) -> TargetSpec:

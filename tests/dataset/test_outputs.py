@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from bids_distclip.acquisition.sidecar import LISTS, NUMBERS, TEXTS
 from bids_distclip.dataset.atomic import sha256
 from bids_distclip.dataset.inputs import find_scans
 from bids_distclip.dataset.outputs import is_complete, public, sidecar, update_scans_tsv
@@ -18,11 +19,25 @@ PRIVATE = {
 }
 
 
-def test_what_names_a_person_machine_or_place_is_left_out_at_any_depth():
+@pytest.mark.parametrize('key', [
+    'IssuerOfPatientID', 'RequestedProcedureDescription', 'PerformedStationName', 'IrradiationEventUID', 'AdmissionID',
+    'VisitComments', 'CurrentPatientLocation', 'UsedPatientWeight', 'tPatientID', 'patient_name', 'ResponsiblePerson',
+    'acq_time', 'echotime',
+])
+def test_what_names_a_person_machine_place_or_day_is_left_out_however_it_is_called(key):
+    assert public({'EchoTime': 0.003, key: 'Doe'}) == {'EchoTime': 0.003}
+
+
+def test_what_is_known_to_be_of_the_scanner_is_kept_and_nothing_beside_or_within_it():
     kept = {'EchoTime': 0.003, 'Manufacturer': 'Siemens', 'ImageType': ['M', 'NORM']}
-    assert public({**kept, **PRIVATE, 'global': {'const': PRIVATE}, 'list': [PRIVATE]}) == {
-        **kept, 'global': {'const': {}}, 'list': [{}],
-    }
+    hidden = {'global': {'const': PRIVATE}, 'list': [PRIVATE], 'SequenceName': PRIVATE, 'ScanOptions': [[PRIVATE]]}
+    assert public({**kept, **PRIVATE, **hidden}) == kept
+
+
+def test_what_the_app_reads_of_a_sidecar_is_kept():
+    keys = {key for options, _ in NUMBERS.values() for key in options}
+    keys |= {key for options in TEXTS.values() for key in options} | set(LISTS.values())
+    assert set(public(dict.fromkeys(keys, 1))) == keys
 
 
 def test_a_sidecar_keeps_at_the_top_only_what_is_true_of_the_output(build):

@@ -7,6 +7,8 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from bids_distclip.acquisition.record import FAMILIES
 from bids_distclip.errors import DistclipError, UsageError
@@ -127,3 +129,27 @@ def test_a_target_comes_back_from_json(image):
 
 def test_the_list_of_protocols_shows_each_by_name():
     assert 'siemens-prisma-mprage' in describe_protocols()
+
+
+@pytest.mark.parametrize('place', ['DOE_JANE/0001', 'DOE_JANE', 'DOE_JANE.dcm'])
+def test_a_target_of_dicom_is_not_named_after_its_file_or_folder(tmp_path, place):
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID, made.Modality = '1.2.840.10008.5.1.4.1.1.4', generate_uid(), 'MR'
+    made.PatientName, made.SeriesInstanceUID = 'Doe^Jane', '1.2.3'
+    made.Manufacturer, made.ManufacturerModelName, made.MagneticFieldStrength = 'SIEMENS', 'Prisma fit', 3
+    made.ScanningSequence, made.MRAcquisitionType = ['GR', 'IR'], '3D'
+    made.EchoTime, made.RepetitionTime, made.InversionTime, made.FlipAngle = 1.97, 2300, 900, 9
+    made.file_meta = FileMetaDataset()
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = tmp_path / (place if '.' in place else 'DOE_JANE/0001')
+    path.parent.mkdir(exist_ok=True)
+    made.save_as(path, enforce_file_format=True)
+    (spec,) = resolve_targets(settings(target_metadata=tmp_path / place))
+    assert spec.name.startswith('dicom-siemens-prisma-fit-')
+    told = json.dumps(spec.to_dict())
+    assert 'DOE' not in told.upper()
+    made.EchoTime = 2.5
+    made.save_as(path, enforce_file_format=True)
+    assert resolve_targets(settings(target_metadata=tmp_path / place))[0].name != spec.name
