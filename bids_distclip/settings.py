@@ -102,8 +102,11 @@ def make_settings(config: Mapping[str, Any], **given: Any) -> Settings:
     """
     merged = {**config, **given}
     paths: dict[str, Any] = {name: _absolute(merged[name]) for name in _PATHS if merged.get(name) is not None}
-    if merged.get('derivatives'):
-        paths['derivatives'] = {name: _absolute(path) for name, path in dict(merged['derivatives']).items()}
+    if isinstance(merged.get('derivatives'), Mapping):
+        paths['derivatives'] = {
+            name: _absolute(path) if isinstance(path, (str, Path)) else path
+            for name, path in merged['derivatives'].items()
+        }
     try:
         return Settings(**{**merged, **paths})
     except ValidationError as error:

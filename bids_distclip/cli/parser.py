@@ -66,8 +66,8 @@ def _add_input_options(parser: Parser) -> None:
     group.add_argument('--bids-database-wipe', action='store_true', help='index anew')
     group.add_argument('--skip-bids-validation', '--skip_bids_validation', '--skip-bids-validator',
                        '--skip_bids_validator', action='store_true', help='do not run the BIDS validator')
-    group.add_argument('-d', '--derivatives', '--datasets', nargs='+', metavar='NAME=PATH',
-                       help='derivative datasets to take brain masks from')
+    group.add_argument('-d', '--derivatives', '--datasets', nargs='+', action='extend', metavar='NAME=PATH',
+                       help='derivative datasets to take brain masks from; a path alone is named after its folder')
     group.add_argument('--missing-metadata', choices=('warn', 'skip', 'error'),
                        help='what to do with an image without acquisition metadata (default: warn)')
 

@@ -76,7 +76,7 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
         name, sign, path = word.partition('=')
-        if not sign or not name or '/' in name or Path(word).exists():
+        if not sign or not name or '/' in name or Path(word).expanduser().exists():
             name, path = Path(word).absolute().name, word
         if name in found:
             raise UsageError(f'Two datasets are called {name}: {found[name]} and {path}.',

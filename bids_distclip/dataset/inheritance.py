@@ -61,7 +61,9 @@ def merge_sidecars(root: Path, relatives: Iterable[str]) -> Metadata:
             notes.append(f'The content of {relative} is not here (datalad get {relative}); it was left out.')
             continue
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            notes.append(f'{relative} cannot be read ({error}); it was left out.')
+            # The text of an OSError holds the whole path, and notes are shown on pages.
+            said = getattr(error, 'strerror', None) or error
+            notes.append(f'{relative} cannot be read ({said}); it was left out.')
             continue
         if not isinstance(raw, dict):
             notes.append(f'{relative} is not a JSON object; it was left out.')

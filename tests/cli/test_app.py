@@ -70,7 +70,13 @@ def test_the_command_line_wins_over_the_config_file(tmp_path):
     assert (settings.nprocs, settings.output_level) == (5, 'full')
 
 
-@pytest.mark.parametrize('text', ['nprocz = 3', 'nprocs = "many"', 'nprocs = 0', 'nprocs 3', 'device = "tpu"'])
+def test_derivatives_given_by_several_options_are_all_taken(tmp_path):
+    settings = read_settings([*CALL, '-d', str(tmp_path / 'a'), '--derivatives', f'x={tmp_path / "b"}'])
+    assert settings.derivatives == {'a': tmp_path / 'a', 'x': tmp_path / 'b'}
+
+
+@pytest.mark.parametrize('text', ['derivatives = ["/a"]', 'derivatives = "/a"', '[derivatives]\na = 3',
+                                  'nprocz = 3', 'nprocs = "many"', 'nprocs = 0', 'nprocs 3', 'device = "tpu"'])
 def test_a_wrong_config_file_is_a_usage_error(tmp_path, text):
     config = tmp_path / 'config.toml'
     config.write_text(text + '\n')
