@@ -23,6 +23,18 @@ pytestmark = [
 ]
 
 
+#: Kills every job that opens the first person's image, as Slurm does where memory runs out.
+KILLER = """
+import os, signal, sys
+
+def watch(event, args):
+    if event == 'open' and str(args[0]).endswith('sub-01_T1w.nii.gz') and 'SLURM_JOB_ID' in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+"""
+
+
 def call(words, **options) -> str:
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -86,3 +98,18 @@ def test_the_array_harmonizes_everybody_into_one_folder_at_once(make_dataset, tm
     assert states == [{'harmonized': 1}] * 4
     assert (out / 'dataset_description.json').stat().st_size > 0
     assert len(list(out.glob('sub-*.html'))) == 4
+
+
+def test_a_job_that_is_killed_costs_its_own_image_alone(make_dataset, tmp_path):
+    data, out, plugin = make_dataset(2, suffixes=('T1w',)), tmp_path / 'out', tmp_path / 'plugin.yaml'
+    plugin.write_text('plugin: SLURM\nplugin_args: {sbatch_args: "--mem=1500M --cpus-per-task=1"}\n')
+    (tmp_path / 'site').mkdir()
+    (tmp_path / 'site/sitecustomize.py').write_text(KILLER)
+    paths = os.pathsep.join([str(tmp_path / 'site'), os.environ.get('PYTHONPATH', '')])
+    words = [data, out, 'participant', '--use-plugin', plugin, '-w', tmp_path / 'work', *FAST]
+    done = subprocess.run([sys.executable, '-m', 'bids_distclip', *map(str, words)], capture_output=True, text=True,
+                          check=False, timeout=1500, env={**os.environ, 'PYTHONPATH': paths})
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert 'FAILED sub-01 (exit 75): sub-01_T1w.nii.gz: The process that worked on it was killed' in done.stdout
+    assert people_of(out) == ['sub-02_desc-harmonized_T1w.nii.gz']
+    assert 'was killed' in (out / 'sub-01.html').read_text()
