@@ -116,7 +116,13 @@ def measure_trust(args: argparse.Namespace) -> int:
 def measure_uncertainty(args: argparse.Namespace) -> int:
     """Measure uncertainty beside the true error, and calibrate it."""
     from bids_distclip.benchmark.trust import write_rows
-    from bids_distclip.benchmark.uncertainty import calibrate, gather_errors, report, write_calibration
+    from bids_distclip.benchmark.uncertainty import (
+        calibrate_each,
+        calibrate_modes,
+        gather_errors,
+        report,
+        write_calibration,
+    )
     from bids_distclip.errors import UsageError
     from bids_distclip.harmonizers.distclip import DistClip
 
@@ -124,14 +130,10 @@ def measure_uncertainty(args: argparse.Namespace) -> int:
         raise UsageError('Errors are known on simulated heads alone', cure='Give --labels.')
     engine = DistClip(weights=args.weights, device=args.device, precision=args.precision)
     found = list(gather_errors(engine, asked_cases(args)))
-    heads = sorted({one.head for one in found})
-    fitted = [one for one in found if one.head != heads[-1] or len(heads) == 1]
-    modes = sorted({one.mode for one in fitted})
-    calibration = {mode: calibrate([one for one in fitted if one.mode == mode]) for mode in modes}
-    write_calibration(calibration, args.out / 'calibration.json')
-    rows = report([one for one in found if one.head == heads[-1]], calibration)
+    write_calibration(calibrate_modes(found), args.out / 'calibration.json')
+    rows = report(found, calibrate_each(found))
     write_rows(rows, args.out / 'uncertainty.tsv', columns=list(rows[0]))
-    print(f'fitted on {", ".join(sorted({one.head for one in fitted}))}; shown for {heads[-1]}')
+    print(f'each of {", ".join(sorted({one.head for one in found}))} with the calibration of the others')
     for row in rows:
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
     return 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from bids_distclip.networks.weights import TERMS
 #: Share of errors that a calibrated uncertainty is to cover, as one standard deviation of a normal distribution does.
 COVERED = 0.683
 _SAMPLE = 40_000
+#: Rank correlations nearer than this are the same: heads differ by more.
+_EQUAL = 0.02
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,65 @@ def gather_errors(engine: DistClip, cases: Iterable[Case], *, seed: int = 0) -> 
             yield Errors(case.head, case.pair, mode, guide, told, error, tissue)
 
 
-def calibrate(found: Sequence[Errors], *, bins: int = 6) -> dict[str, float]:
+def calibrate(found: Sequence[Errors]) -> dict[str, float]:
     """Return the weights of :data:`bids_distclip.networks.weights.TERMS` with which an uncertainty covers
     :data:`COVERED` of the errors.
+
+    Terms go with each other, and few heads cannot tell which of them matters: weighed all at once they come out
+    otherwise for every head. So every choice of terms is tried on heads that were left out. Of those that rank errors
+    best within each result (to :data:`_EQUAL`) the likeliest is taken; terms that are not chosen get 0. With one head
+    alone all are weighed.
+    """
+    heads = sorted({one.head for one in found})
+    known = sorted({name for one in found for name in one.terms}, key=TERMS.index)
+    choices = [some for n in range(1, len(known) + 1) for some in itertools.combinations(known, n)]
+    if len(heads) == 1 or not choices:
+        return fit(found)
+    scores = {names: _left_out([_only(one, names) for one in found], heads=heads) for names in choices}
+    top = max(rank for rank, _ in scores.values())
+    best = max((likely, names) for names, (rank, likely) in scores.items() if rank > top - _EQUAL)[1]
+    return fit([_only(one, best) for one in found])
+
+
+def calibrate_each(found: Sequence[Errors]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return by head and mode the calibration of all other heads; of itself where there is one alone."""
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for head in sorted({one.head for one in found}):
+        others = [one for one in found if one.head != head] or found
+        out[head] = calibrate_modes(others)
+    return out
+
+
+def calibrate_modes(found: Sequence[Errors]) -> dict[str, dict[str, float]]:
+    """Return a calibration for each mode."""
+    return {mode: calibrate([one for one in found if one.mode == mode]) for mode in sorted({one.mode for one in found})}
+
+
+def _only(one: Errors, names: Collection[str]) -> Errors:
+    return replace(one, terms={name: term for name, term in one.terms.items() if name in names})
+
+
+def _left_out(found: Sequence[Errors], *, heads: Sequence[str]) -> tuple[float, float]:
+    """Return mean rank correlation and log likelihood within results of heads that were left out."""
+    scores = []
+    for head in heads:
+        known = fit([one for one in found if one.head != head])
+        for one in found:
+            if one.head == head:
+                told = np.maximum(expected(one.terms, known), 1e-6)
+                scores.append((_rank(told, one.error), -float(np.mean(2 * np.log(told) + (one.error / told) ** 2))))
+    rank, likely = np.mean(scores, axis=0)
+    return float(rank), float(likely)
+
+
+def _rank(told: np.ndarray, error: np.ndarray) -> float:
+    """Return a rank correlation; 0 where nothing is told apart."""
+    told = np.broadcast_to(told, error.shape)
+    return float(stats.spearmanr(told, error).statistic) if np.ptp(told) > 0 else 0.0
+
+
+def fit(found: Sequence[Errors], *, bins: int = 6) -> dict[str, float]:
+    """Return the weights of all terms that these errors have; 0 for the others.
 
     The likeliest weights of normal errors, whose variance is the weighted sum of the terms' squares, from the mean
     squares in bins of the terms, every result counting the same; then all of them scaled until that share is covered.
@@ -91,18 +150,23 @@ def expected(terms: Mapping[str, np.ndarray], known: Mapping[str, float]) -> np.
     return np.sqrt(known['floor'] ** 2 + squares)
 
 
-def report(found: Sequence[Errors], calibration: Mapping[str, Mapping[str, float]]) -> list[dict[str, object]]:
-    """Return one row per pair and guide, and one per mode over all of them: rank correlation of uncertainty and error
-    (of all voxels, and the mean of every result's own), what 1 and 2 of it cover, and the mean rank correlation of an
-    oracle that knows how far every tissue of every result is off: how much such a correlation can be."""
+def report(
+    found: Sequence[Errors], calibration: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> list[dict[str, object]]:
+    """Return one row per pair and guide, and one per mode over all of them, with the calibration of each head.
+
+    Rank correlation of uncertainty and error (of all voxels, and the mean of every result's own), what 1 and 2 of it
+    cover, and the mean rank correlation of an oracle that knows how far every tissue of every result is off: how much
+    such a correlation can be.
+    """
     groups: dict[tuple[str, str, str], list[Errors]] = defaultdict(list)
     for one in found:
         groups[one.mode, one.pair, one.guide].append(one)
         groups[one.mode, 'all', 'both'].append(one)
     rows = []
     for (mode, pair, guide), some in sorted(groups.items()):
-        told = [expected(one.terms, calibration[mode]) for one in some]
-        each = [float(stats.spearmanr(u, one.error).statistic) for u, one in zip(told, some, strict=True)]
+        told = [np.broadcast_to(expected(one.terms, calibration[one.head][mode]), one.error.shape) for one in some]
+        each = [_rank(u, one.error) for u, one in zip(told, some, strict=True)]
         all_told, error = np.concatenate(told), np.concatenate([one.error for one in some])
         rows.append({
             'mode': mode, 'pair': pair, 'guide': guide, 'results': len(some),

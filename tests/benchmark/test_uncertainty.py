@@ -7,7 +7,9 @@ from bids_distclip.benchmark.uncertainty import (
     COVERED,
     Errors,
     calibrate,
+    calibrate_each,
     expected,
+    fit,
     oracle_rank,
     report,
     write_calibration,
@@ -45,8 +47,8 @@ def test_noise_is_told_from_the_floor_by_results_of_different_noise():
 
 
 def test_the_calibration_covers_the_errors_of_another_head():
-    known = {'residual': calibrate([errors(floor=0.01, planes=1.0, style=1.0, seed=s) for s in range(3)])}
-    row, whole = report([errors(floor=0.01, planes=1.0, style=1.0, head='b', seed=9)], known)
+    some = [errors(floor=0.01, planes=1.0, style=1.0, head=head, seed=s) for s, head in enumerate('aab')]
+    row, whole = report(some, calibrate_each(some))
     assert (row['pair'], whole['pair']) == ('T1w→T1w', 'all')
     assert row['covered_1'] == pytest.approx(COVERED, abs=0.02)
     assert row['covered_2'] == pytest.approx(0.954, abs=0.02)
@@ -57,7 +59,28 @@ def test_terms_that_say_nothing_leave_only_the_floor():
     one = errors(floor=0.02, planes=0.0)
     found = calibrate([one])
     assert expected(one.terms, found).mean() == pytest.approx(0.02, rel=0.05)
-    assert abs(report([one], {'residual': found})[0]['spearman']) < 0.05
+    assert abs(report([one], {'a': {'residual': found}})[0]['spearman']) < 0.05
+
+
+def test_a_term_that_ranks_voxels_wrongly_is_not_weighed_though_it_knows_how_far_a_whole_result_is_off():
+    some = []
+    for seed, head in enumerate('aabbcc'):
+        rng = np.random.default_rng(seed)
+        level, style = np.exp(rng.uniform(-1, 2)), rng.gamma(2.0, 0.03, 40_000)
+        terms = {'style': style, 'planes': level * np.clip(0.12 - style, 0.0, None)}
+        some.append(Errors(head, 'T1w→T1w', 'residual', 'metadata', terms, np.abs(rng.normal(0, level * style))))
+    assert fit(some)['planes'] > 0.05
+    found = calibrate(some)
+    assert found['planes'] == 0
+    assert found['style'] > 1
+
+
+def test_each_head_is_told_with_the_calibration_of_the_others():
+    some = [errors(floor=0.01, planes=1.0, head='a'), errors(floor=0.03, planes=2.0, head='b', seed=1)]
+    each = calibrate_each(some)
+    assert each['a']['residual'] == calibrate(some[1:])
+    assert each['b']['residual'] == calibrate(some[:1])
+    assert calibrate_each(some[:1])['a']['residual'] == calibrate(some[:1])
 
 
 def test_a_term_that_cannot_be_told_is_left_out():
