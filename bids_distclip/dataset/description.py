@@ -158,7 +158,7 @@ Made by {PIPELINE} {version} from the dataset "{raw.get("Name") or "unnamed"}".
 
 `*_desc-harmonized_*` images show the source's anatomy as the target's scanner and protocol would have shown
 it, on the source's own grid. `*_desc-synthetic_*` images have a contrast that was not measured.
-`*_desc-untouched_*` images are sources as they were: their results could not be trusted. What each
+`*_desc-untouched*` images are sources as they were: their results could not be trusted. What each
 `desc-` means stands in `descriptions.tsv`; numbers per image in `*_scans.tsv` (defined in `scans.json`); how
 an image was made in its JSON file under `Harmonization`; pages to look at in `sub-*.html`.
 

@@ -122,7 +122,7 @@ class DistClip:
         doubt = None
         if every or spread is None or _weighs(known, 'style'):
             doubt = self._doubt(
-                trained, (image, out, brain), styles, source, target, spacing, precision, not synthesize, box
+                trained, (image[box], out[box], brain[box]), styles, source, target, spacing, precision, not synthesize
             )
         parts = _terms(near, noise=noise_level(image, mask=brain), planes=spread, style=doubt)
         del image, fused
@@ -202,9 +202,8 @@ class DistClip:
         spacing: tuple[float, ...],
         precision: str,
         residual: bool,
-        box: Box,
     ) -> np.ndarray | None:
-        """Return what other styles would make different in a box, None where no acquisition of a family is known."""
+        """Return what other styles would make different, None where no acquisition of a family is known."""
         import torch
 
         from bids_distclip.harmonizers.doubt import neighbours, style_doubt
@@ -227,7 +226,6 @@ class DistClip:
             residual=residual,
             precision=torch.bfloat16 if precision == 'bf16' else torch.float32,
             batch=self.batch_size,
-            box=box,
         )
 
 

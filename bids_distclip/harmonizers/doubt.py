@@ -51,18 +51,17 @@ def style_doubt(
     residual: bool,
     precision: torch.dtype,
     batch: int = 8,
-    box: tuple[slice, ...] = (slice(None),) * 3,
 ) -> np.ndarray:
-    """Return per voxel of a box of ``(X, Y, Z)`` the root mean square difference that other ``styles`` would make.
+    """Return per voxel ``(X, Y, Z)`` the root mean square difference that other ``styles`` would make.
 
-    ``image`` and ``out`` are RAS on their normalized scales, ``styles`` θ ``(1, 512)`` of source and target, ``others``
-    their :func:`neighbours`. Within a family the difference vanishes as source and target become one: both guides then
-    err alike.
+    ``image`` and ``out`` are RAS on their normalized scales, cut to the head as the passes are, ``styles`` θ
+    ``(1, 512)`` of source and target, ``others`` their :func:`neighbours`. Within a family the difference vanishes
+    as source and target become one: both guides then err alike.
     """
     source, target = styles
     filled = np.flatnonzero(brain.any((0, 1)))
     if not len(filled):
-        return np.zeros_like(image[box])
+        return np.zeros_like(image)
     chosen = np.unique(np.quantile(filled, np.linspace(0.1, 0.9, SLICES), method='nearest'))
     part = np.ascontiguousarray(image[:, :, chosen])
 
@@ -79,7 +78,7 @@ def style_doubt(
     inside = brain[:, :, chosen]
     result = answer + part if residual else answer
     table = _table(part[inside], result[inside], squares[inside])
-    return np.sqrt(ndimage.map_coordinates(table, _place(image[box], out[box]), order=1, mode='nearest'))
+    return np.sqrt(ndimage.map_coordinates(table, _place(image, out), order=1, mode='nearest'))
 
 
 def _apart(source: Tensor, target: Tensor, others: tuple[Tensor, Tensor]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -79,4 +80,10 @@ def _connect(path: Path) -> list[Path]:
     if start < 0 or end <= start or not _NAME.fullmatch(path.stem):
         return []
     links = environment().get_template('people.html').render(way=way(path.parent, name=path.stem)).strip()
-    return [save(text[:start] + links + text[end:], path=path)] if text[start:end] != links else []
+    if text[start:end] == links:
+        return []
+    made = path.stat()
+    save(text[:start] + links + text[end:], path=path)
+    # As old as what it tells of: it holds no record that was written since.
+    os.utime(path, ns=(made.st_atime_ns, made.st_mtime_ns))
+    return [path]

@@ -106,9 +106,10 @@ def open_work(settings: Settings, *, run_id: str) -> Iterator[Path]:
     other runs, which may be jobs of the same batch, work with is left.
     """
     root = work_root(settings)
+    root.mkdir(parents=True, exist_ok=True)
     work = root / run_id
-    work.mkdir(parents=True)
     with _held(work):
+        work.mkdir()
         if settings.clean_workdir == 'start':
             for other in sorted(path for path in root.iterdir() if path.is_dir() and path != work):
                 _clean(other)
@@ -136,7 +137,7 @@ def _held(work: Path) -> Iterator[None]:
 def _clean(work: Path) -> None:
     """Remove the folder of a run that has ended."""
     with contextlib.suppress(OSError, NotImplementedError), FileLock(_lock_file(work), timeout=0):
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
         _lock_file(work).unlink(missing_ok=True)
 
 

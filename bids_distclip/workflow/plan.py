@@ -34,7 +34,7 @@ UNTOUCHED = 'untouched'
 #: Voxels of a common head, for one that cannot be read.
 _COMMON = (256, 256, 256)
 #: Why an image is skipped, as far as it decides the exit code when no image is left.
-_FAMILY, _METADATA = 'has no target', 'has no metadata'
+_FAMILY, _METADATA, _THERE = 'has no target', 'has no metadata', 'is there'
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ class Plan:
             if job.state != 'skip' and job.suffix != 'T1w':
                 found[_word('brain', job.suffix)] = f'The brain mask of the {job.suffix} image, on its own grid.'
                 found[_word('tissue', job.suffix)] = f'The tissue of the {job.suffix} image, on its own grid.'
+            if job.state != 'skip' and job.synthesize:
+                said = f'The source as it is: the {job.out_suffix} made of it could not be trusted.'
+                found[f'{UNTOUCHED}To{job.out_suffix}'] = said
             if job.state != 'skip' and job.out_suffix != 'T1w':
                 found[_word(job.desc, job.out_suffix)] = f'What belongs to the desc-{job.desc} {job.out_suffix} image.'
         return found
@@ -75,6 +78,9 @@ class Plan:
         if any(_FAMILY in job.reason for job in self.jobs):
             raise UsageError(f'No image remains to be harmonized; {first.relative}: {first.reason}',
                              cure='give a target of the images\' family, or add --synthesize.')
+        if any(_THERE in job.reason for job in self.jobs):
+            raise UsageError(f'No image remains to be harmonized; {first.relative}: {first.reason}',
+                             cure='remove that image, or give another output folder.')
         raise NoInput(f'No image remains to be harmonized; {first.relative}: {first.reason}',
                       cure='add metadata, or use --missing-metadata warn.')
 
@@ -156,7 +162,7 @@ def _aimed(job: Job, *, scan: Scan, settings: Settings, targets: tuple[TargetSpe
         mask_output=str(output_name(scan, desc=_word('brain', scan.suffix), suffix='mask')),
         tissue_output=str(output_name(scan, desc=_word('tissue', scan.suffix), suffix='dseg')),
         spread_output=str(output_name(scan, desc=_word(desc, suffix), suffix='uncertainty')),
-        untouched_output=str(output_name(scan, desc=UNTOUCHED)),
+        untouched_output=str(output_name(scan, desc=f'{UNTOUCHED}To{suffix}' if other else UNTOUCHED)),
     )
 
 
@@ -203,13 +209,11 @@ def _unclashed(jobs: Sequence[Job], *, settings: Settings) -> list[Job]:
     taken: dict[str, str] = {}
     out = []
     for job in sorted(jobs, key=lambda job: (job.relative, job.suffix)):
-        owner = taken.setdefault(job.output, job.relative) if job.output else job.relative
         before = _made_before(job, settings=settings)
-        if owner != job.relative:
-            job = job.skipped(f'its output would be that of {owner}')
-        elif before:
-            job = job.skipped(f'{job.output} is there, made of {before}; remove it, or give another output folder')
-        out.append(job)
+        if before:
+            job = job.skipped(f'{job.output} {_THERE}, made of {before}')
+        owner = taken.setdefault(job.output, job.relative) if job.output else job.relative
+        out.append(job if owner == job.relative else job.skipped(f'its output would be that of {owner}'))
     return out
 
 

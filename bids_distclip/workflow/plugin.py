@@ -22,13 +22,18 @@ class SurvivingMultiProc(MultiProcPlugin):
 
     The stock plugin waits forever for the dead worker's result; here the steps in flight fail and the rest runs. And it
     takes steps in the order of the graph: every image of a dataset would be prepared before the first one is written.
+    With ``alone`` among its arguments nothing runs beside a step, whatever it takes.
     """
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = 'tsort') -> list[int]:
         if scheduler not in (None, 'tsort'):
-            return super()._sort_jobs(jobids, scheduler=scheduler)
-        ranks = {name: rank for rank, name in enumerate(_LAST_FIRST)}
-        return sorted(jobids, key=lambda job: ranks.get(self.procs[job].name.partition('_')[0], len(ranks)))
+            order = super()._sort_jobs(jobids, scheduler=scheduler)
+        else:
+            ranks = {name: rank for rank, name in enumerate(_LAST_FIRST)}
+            order = sorted(jobids, key=lambda job: ranks.get(self.procs[job].name.partition('_')[0], len(ranks)))
+        if not self.plugin_args.get('alone'):
+            return order
+        return [] if self.pending_tasks else order[:1]
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         try:

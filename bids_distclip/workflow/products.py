@@ -97,7 +97,7 @@ def write_failure(run: Run, *, job: Job, error: BaseException) -> None:
 
 def write_skip(run: Run, *, job: Job) -> None:
     """Write the record of an image that was left out on purpose, unless a result of it is there from another run."""
-    if any(_is_there(run, record) for _, record in _records_of(run, job)):
+    if has_result(run, job):
         return
     record = ImageRecord(**_about(job, target={}), status='skipped', reason=job.reason, warnings=job.warnings,
                          versions=versions())
@@ -128,6 +128,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def has_result(run: Run, job: Job) -> bool:
+    """Tell whether a result of a job's image is there and recorded, of whichever run."""
+    return any(_is_there(run, record) for _, record in _records_of(run, job))
+
+
 def _write(run: Run, *, job: Job, record: ImageRecord) -> None:
     """Write the record of a job's result; a former run's word that its image was skipped is no longer true."""
     path = record_path(run.output_dir, job.subject, job.result)
@@ -152,7 +157,7 @@ def _is_there(run: Run, record: ImageRecord) -> bool:
 
 def _left_of_others(run: Run, job: Job) -> tuple[str, ...]:
     """Say that a former run's image is where the one that failed belongs."""
-    if job.output is None or made_with(run.output_dir / job.output) in (None, job.fingerprint):
+    if None in (job.output, job.fingerprint) or made_with(run.output_dir / str(job.output)) in (None, job.fingerprint):
         return ()
     return (f'The image {job.output} is not of this run: an earlier one made it, with other settings.',)
 

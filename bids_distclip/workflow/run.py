@@ -17,7 +17,7 @@ from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.resources import available_cores, available_memory, harmonize_memory, step_threads
 from bids_distclip.workflow.status import read_statuses
-from bids_distclip.workflow.steps import forget_work, give_up, under_work
+from bids_distclip.workflow.steps import forget_work, lose, under_work
 
 log = logging.getLogger('bids_distclip')
 
@@ -29,30 +29,30 @@ def process_images(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None]
     """Process ``jobs``, and again, one step at a time, those that were lost because a worker was killed.
 
     One image for which memory does not suffice takes with it the steps side by side and what waits for them. Once
-    nothing runs beside it, an image that is lost again was the one; the others go on without it. In the end every
-    image has a status, failed ones a record as well. ``told`` gets the name of each node that ended.
+    nothing runs beside it, as on a cluster from the start, an image that is lost again was the one; the others go on
+    without it. In the end every image has a status. ``told`` gets the name of each node that ended.
 
     Raises
     ------
     bids_distclip.errors.UsageError
         As :func:`run_graph`.
     """
-    left, alone = list(jobs), on_cluster(run.settings.use_plugin)
-    run_graph(run, jobs=left, told=told)
-    while (left := _without_status(run, left)) and not run.settings.stop_on_first_crash:
-        killed = [job for job in left if under_work(run, job=job)] if alone else []
-        if alone and not killed:
+    left, alone, marked = list(jobs), on_cluster(run.settings.use_plugin), list[Job]()
+    over = run_graph(run, jobs=left, told=told)
+    while (left := _without_status(run, left)) and over and not run.settings.stop_on_first_crash:
+        known, marked = marked, [job for job in left if under_work(run, job=job)]
+        if alone and not marked:
+            marked = known
             break
-        for job in killed:
-            _lose(run, job)
-        left, alone = [job for job in left if job not in killed], True
+        for job in marked if alone else ():
+            lose(run, job=job, killed=True)
+        left, alone = _without_status(run, left), True
         if left:
-            log.warning('%d images were lost with a process that was killed; they are tried again, one step at a time.',
-                        len(left))
+            log.warning('%d images were lost with a process that was killed; they are tried again.', len(left))
             forget_work(run)
-            run_graph(run, jobs=left, told=told, alone=True)
+            over = run_graph(run, jobs=left, told=told, alone=True)
     for job in left:
-        _lose(run, job)
+        lose(run, job=job, killed=over and (job in marked or under_work(run, job=job)))
 
 
 def _without_status(run: Run, jobs: Sequence[Job]) -> list[Job]:
@@ -60,22 +60,12 @@ def _without_status(run: Run, jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if job.name not in known]
 
 
-def _lose(run: Run, job: Job) -> None:
-    """Write down what is known of an image whose steps ended without a word."""
-    if under_work(run, job=job):
-        what = 'The process that worked on it was killed, most often because memory ran out.'
-        cure = f'see the crash files in logs/{run.run_id}, give more memory, and run the same command again.'
-    else:
-        what = 'It was not reached: the run ended before its turn.'
-        cure = 'run the same command again.'
-    give_up(run, job=job, error=TryAgain(what, cure=cure))
-
-
-def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None], alone: bool = False) -> None:
-    """Process ``jobs`` and return when every step has ended; ``told`` gets the name of each node that ended.
+def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None], alone: bool = False) -> bool:
+    """Process ``jobs``; ``told`` gets the name of each node that ended. Return whether every step has ended: where a
+    scheduler took no more of them, some may still run.
 
     What became of each image stands in its status file, whatever happens here; an image whose process was killed has
-    none. With ``alone`` each step has all cores to itself.
+    none. With ``alone`` no other step runs on this machine beside one.
 
     Raises
     ------
@@ -92,8 +82,6 @@ def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None], alo
 
     _configure_nipype(run)
     graph = build_graph(run, jobs=jobs, threads=threads)
-    for node in graph._graph.nodes() if alone else ():
-        node.n_procs = cores
     if run.settings.write_graph:
         _write_graph(graph, folder=run.logs)
     if plugin in (None, 'MultiProc'):
@@ -101,9 +89,10 @@ def run_graph(run: Run, *, jobs: Sequence[Job], told: Callable[[str], None], alo
     plugin_args = {
         'n_procs': cores, 'memory_gb': memory, 'n_gpu_procs': run.settings.gpu_jobs or max(1, len(run.cards)),
         'raise_insufficient': True, 'mp_context': 'forkserver', **plugin_args, 'status_callback': _Teller(told),
+        'alone': alone,
     }
     log.info('Running %d images on %d cores (%d per step), %.1f GB', len(jobs), cores, threads, memory)
-    _execute(graph, plugin=plugin, plugin_args=plugin_args)
+    return _execute(graph, plugin=plugin, plugin_args=plugin_args)
 
 
 def _threads(run: Run, *, jobs: Sequence[Job], cores: int, memory: float, on_cluster: bool) -> int:
@@ -160,27 +149,31 @@ class _Teller:
             self.told(node.name)
 
 
-def _execute(graph: Any, *, plugin: str | None, plugin_args: dict[str, Any]) -> None:
+def _execute(graph: Any, *, plugin: str | None, plugin_args: dict[str, Any]) -> bool:
     # nipype changes into node folders; a run must leave the process where it was.
     here = os.getcwd()
+    runner: Any = plugin
     try:
         if plugin in (None, 'MultiProc'):
             from bids_distclip.workflow.plugin import SurvivingMultiProc
 
-            local = SurvivingMultiProc(plugin_args=plugin_args)
-            try:
-                graph.run(plugin=local, plugin_args=plugin_args)
-            except KeyboardInterrupt:
-                local.stop()
-                raise
+            runner = SurvivingMultiProc(plugin_args=plugin_args)
         else:
-            graph.run(plugin=plugin, plugin_args=plugin_args)
+            from nipype.pipeline import plugins
+
+            runner = getattr(plugins, f'{plugin}Plugin')(plugin_args=plugin_args)
+        graph.run(plugin=runner, plugin_args=plugin_args)
+    except KeyboardInterrupt:
+        if plugin in (None, 'MultiProc'):
+            runner.stop()
+        raise
     except TryAgain as error:
         log.error('%s', error)
     except Exception as error:  # noqa: BLE001 - images without a status are told as failed by the caller
         log.error('The graph ended early: %s', error)
     finally:
         os.chdir(here)
+    return not getattr(runner, 'pending_tasks', None)
 
 
 def _prepare_environment(run: Run, *, threads: int) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from bids_distclip.workflow.engine import run_engine
 from bids_distclip.workflow.gpu import choose_cards, lease
 from bids_distclip.workflow.job import Job
 from bids_distclip.workflow.pages import make_page, solid_from
-from bids_distclip.workflow.products import write_failure, write_products
+from bids_distclip.workflow.products import has_result, write_failure, write_products
 from bids_distclip.workflow.shortage import told
 from bids_distclip.workflow.status import Status, failed, write_status
 from bids_distclip.workflow.targets import TargetSpec
@@ -58,7 +58,8 @@ def prepare_target(run_file: str, *, target: str) -> str:
     folder.mkdir(exist_ok=True)
     path = folder / f'{spec.sha256}.npz'
     try:
-        target_image(spec, bias_correction=run.settings.bias_correction, weights=run.settings.weights).save(path)
+        with _mark(run, name=_target_mark(spec)):
+            target_image(spec, bias_correction=run.settings.bias_correction, weights=run.settings.weights).save(path)
     except Exception as error:  # noqa: BLE001 - told to every image that wanted this target
         _write_trace(run, name='target')
         reason = told(error)
@@ -153,11 +154,9 @@ def attempt(run: Run, *, job: Job, work: Callable[[], str]) -> str:
 
     Meanwhile a file says that the image is worked on; it is still there if the process is killed (:func:`under_work`).
     """
-    begun = _begun(run) / job.name
-    begun.parent.mkdir(exist_ok=True)
-    begun.touch()
     try:
-        return work()
+        with _mark(run, name=job.name):
+            return work()
     except Exception as error:
         if not isinstance(error, DistclipError):
             _write_trace(run, name=job.name)
@@ -165,8 +164,6 @@ def attempt(run: Run, *, job: Job, work: Callable[[], str]) -> str:
         if run.settings.stop_on_first_crash:
             raise
         return ''
-    finally:
-        begun.unlink(missing_ok=True)
 
 
 def under_work(run: Run, *, job: Job) -> bool:
@@ -174,21 +171,56 @@ def under_work(run: Run, *, job: Job) -> bool:
     return (_begun(run) / job.name).exists()
 
 
+def lose(run: Run, *, job: Job, killed: bool) -> None:
+    """Write down and print what is known of an image whose steps ended without a word, ``killed`` or never reached.
+
+    The record of a result that is there stays as it is if the image was not reached.
+    """
+    target = run.target(str(job.target)) if job.target else None
+    of_target = not killed and target is not None and target.image and (_begun(run) / _target_mark(target)).exists()
+    if killed or of_target:
+        whom = 'prepared its target' if of_target else 'worked on it'
+        cure = f'see the crash files in logs/{run.run_id}, give more memory, and run the same command again.'
+        error = TryAgain(f'The process that {whom} was killed, most often because memory ran out.', cure=cure)
+    else:
+        error = TryAgain('It was not reached: the run ended before its turn.', cure='run the same command again.')
+    give_up(run, job=job, error=error, tried=killed)
+
+
 def forget_work(run: Run) -> None:
     """Forget which steps were killed, before their images are tried again."""
     shutil.rmtree(_begun(run), ignore_errors=True)
 
 
-def give_up(run: Run, *, job: Job, error: BaseException) -> None:
+def give_up(run: Run, *, job: Job, error: BaseException, tried: bool = True) -> None:
     """Write down and print that an image failed, and why."""
     status = failed(error, image=job.relative, subject=job.subject, session=job.session)
     write_status(run.statuses, name=job.name, status=status)
-    write_failure(run, job=job, error=error)
+    if tried or not has_result(run, job):
+        write_failure(run, job=job, error=error)
     print(status.line(), flush=True)
+
+
+@contextmanager
+def _mark(run: Run, *, name: str) -> Iterator[None]:
+    # Only a hint: what is wrong with the folder is told by what needs it.
+    mark = _begun(run) / name
+    with suppress(OSError):
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
 
 
 def _begun(run: Run) -> Path:
     return run.work / 'begun'
+
+
+def _target_mark(spec: TargetSpec) -> str:
+    return f'target-{spec.sha256}'
 
 
 def _prepared(run: Run, *, path: Path, job: Job) -> Prepared:

@@ -70,3 +70,15 @@ def test_two_containers_may_look_at_one_folder_at_once(tmp_path, monkeypatch):
     probe_writable(tmp_path, option='OUT')
     assert others
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_held_before_it_is_there_for_others_to_clean(settings_of, monkeypatch):
+    held = context._held
+
+    def look(work):
+        assert not work.exists()
+        return held(work)
+
+    monkeypatch.setattr(context, '_held', look)
+    with open_work(settings_of('start'), run_id='r') as work:
+        assert work.is_dir()

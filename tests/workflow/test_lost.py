@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bids_distclip.dataset.inputs import find_scans
-from bids_distclip.quality.record import read_record, record_path
+from bids_distclip.quality.record import ImageRecord, read_record, record_path, write_record
 from bids_distclip.settings import make_settings
 from bids_distclip.workflow import run as module
 from bids_distclip.workflow.context import Run
 from bids_distclip.workflow.plan import make_plan
 from bids_distclip.workflow.run import process_images
 from bids_distclip.workflow.status import Status, read_statuses, write_status
-from bids_distclip.workflow.steps import attempt
+from bids_distclip.workflow.steps import attempt, lose
 from bids_distclip.workflow.targets import resolve_targets
 
 
@@ -49,6 +51,7 @@ def graph(make_dataset, tmp_path, monkeypatch):
                 except Killed:
                     # The process is gone, so nothing it would have cleaned up is.
                     (run.work / 'begun' / job.name).touch()
+            return True
 
         monkeypatch.setattr(module, 'run_graph', stand_in)
         process_images(run, jobs=jobs, told=lambda node: None)
@@ -105,9 +108,58 @@ def test_a_graph_that_does_nothing_is_not_tried_for_ever(graph, monkeypatch, tmp
     for path in run.statuses.iterdir():
         path.unlink()
     calls = []
-    monkeypatch.setattr(module, 'run_graph', lambda *a, **k: calls.append(k))
+    monkeypatch.setattr(module, 'run_graph', lambda *a, **k: calls.append(k) or True)
     jobs = make_plan(find_scans(run.settings.bids_dir), settings=run.settings, targets=run.targets,
                      weights_sha256=None).jobs
     process_images(run, jobs=jobs, told=lambda node: None)
     assert len(calls) == 2
     assert {status.state for status in read_statuses(run.statuses).values()} == {'failed'}
+
+
+def test_what_a_scheduler_may_still_work_on_is_neither_tried_again_nor_told_as_killed(graph, monkeypatch):
+    run, jobs, _ = graph(deaths={})
+    for path in run.statuses.iterdir():
+        path.unlink()
+
+    def broken_off(run, *, jobs, told, alone=False):
+        calls.append(alone)
+        (run.work / 'begun').mkdir(exist_ok=True)
+        (run.work / 'begun' / jobs[0].name).touch()
+        return False
+
+    calls = []
+    monkeypatch.setattr(module, 'run_graph', broken_off)
+    process_images(run, jobs=jobs, told=lambda node: None)
+    assert calls == [False]
+    assert all('was not reached' in status.reason for status in read_statuses(run.statuses).values())
+
+
+def test_an_image_that_is_not_reached_keeps_the_record_of_its_result(graph):
+    run, jobs, _ = graph(deaths={'01': 9}, stop_on_first_crash=True)
+    path = record_path(run.output_dir, '02', jobs[1].result)
+    (run.output_dir / jobs[1].output).parent.mkdir(parents=True)
+    (run.output_dir / jobs[1].output).write_bytes(b'image')
+    write_record(ImageRecord({'path': jobs[1].relative}, 'harmonized', output=jobs[1].output), path=path)
+    lose(run, job=jobs[1], killed=False)
+    assert read_record(path).status == 'harmonized'
+    lose(run, job=jobs[1], killed=True)
+    assert read_record(path).status == 'failed'
+
+
+def test_a_target_that_kills_its_process_is_named(graph, make_scan, tmp_path):
+    target = make_scan(tmp_path / 't', subject='t', suffix='T1w')
+    run, jobs, _ = graph(deaths={}, target_image=target)
+    (run.work / 'begun').mkdir(exist_ok=True)
+    (run.work / 'begun' / f'target-{run.targets[0].sha256}').touch()
+    lose(run, job=jobs[0], killed=False)
+    assert 'prepared its target was killed' in read_statuses(run.statuses)[jobs[0].name].reason
+
+
+def test_a_work_folder_that_takes_no_marks_stops_nothing(graph, monkeypatch):
+    def full(path, **how):
+        raise OSError(122, 'Disk quota exceeded')
+
+    monkeypatch.setattr(Path, 'touch', full)
+    run, _, rounds = graph(deaths={})
+    assert len(rounds) == 1
+    assert set(states(run).values()) == {'harmonized'}

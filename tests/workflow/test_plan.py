@@ -169,6 +169,8 @@ def test_a_synthetic_image_never_replaces_one_that_an_earlier_run_made_of_anothe
     second = job_of('FLAIR')
     assert second.state == 'skip'
     assert f'{first.output} is there, made of {first.relative}' in second.reason
+    both = {job.suffix: job.state for job in plan_of(data, out, target_protocol=(MPRAGE,), synthesize=True).jobs}
+    assert both == {'FLAIR': 'skip', 'T2w': 'reuse'}
     # Where its source is no longer part of the dataset, the image is of nobody's use.
     (data / first.relative).unlink()
     assert job_of('FLAIR').state == 'process'
@@ -199,3 +201,12 @@ def test_an_image_that_may_not_be_read_is_planned_and_left_to_fail_by_itself(mak
     assert second.shape == (36, 44, 40)
     with pytest.raises(ReadFailed, match='may not be read'):
         read_volume(Path(first.source))
+
+
+def test_what_was_left_as_it_is_in_both_ways_has_a_name_in_each(make_dataset, tmp_path):
+    data = make_dataset(1, suffixes=('T1w',))
+    (plain,) = plan_of(data, tmp_path / 'out').jobs
+    plan = plan_of(data, tmp_path / 'out', target_protocol=(default_protocol('T2w').name,), synthesize=True)
+    assert plain.untouched_output == 'sub-01/anat/sub-01_desc-untouched_T1w.nii.gz'
+    assert plan.jobs[0].untouched_output == 'sub-01/anat/sub-01_desc-untouchedToT2w_T1w.nii.gz'
+    assert 'untouchedToT2w' in plan.descriptions()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -40,6 +41,20 @@ def test_a_killed_worker_fails_its_own_step_and_the_rest_goes_on(tmp_path, run_g
     assert time.monotonic() - began < 120
     assert (tmp_path / 'done').exists()
     assert (tmp_path / 'done.then').exists()
+
+
+def test_alone_nothing_runs_beside_a_step_whatever_it_takes(tmp_path, run_graph):
+    graph = pe.Workflow(name='w', base_dir=str(tmp_path))
+    for number in range(3):
+        node = pe.Node(Function(['path'], ['path'], _spell), name=f'prepare_{number}')
+        node.inputs.path = str(tmp_path / 'spells')
+        # One that takes a card would be refused if it were said to take all cores.
+        node.inputs.trait_set(use_gpu=number == 0)
+        graph.add_nodes([node])
+    run_graph(graph, alone=True)
+    spells = sorted(tuple(map(float, line.split())) for line in (tmp_path / 'spells').read_text().splitlines())
+    assert len(spells) == 3
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spells))
 
 
 def test_an_image_is_written_before_the_last_one_is_prepared(tmp_path, run_graph):
@@ -103,3 +118,13 @@ def test_only_plugins_of_schedulers_compute_elsewhere(tmp_path, name, elsewhere)
     (tmp_path / 'plugin.yaml').write_text(f'plugin: {name}\n')
     assert on_cluster(tmp_path / 'plugin.yaml') is elsewhere
     assert not on_cluster(None)
+
+
+def _spell(path):
+    import time
+
+    began = time.time()
+    time.sleep(0.5)
+    with open(path, 'a') as stream:
+        stream.write(f'{began} {time.time()}\n')
+    return path
