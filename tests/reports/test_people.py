@@ -38,6 +38,12 @@ def test_pages_name_their_dataset(out):
     assert links(out, 'sub-01')[-1] == 'Person 1 of 3 · Three sites &lt;b&gt;'
 
 
+def test_a_page_is_as_old_as_what_it_tells_of_when_its_links_are_set(out):
+    before = {path: path.stat().st_mtime_ns for path in out.glob('sub-*.html')}
+    assert connect(out)
+    assert {path: path.stat().st_mtime_ns for path in out.glob('sub-*.html')} == before
+
+
 def test_nothing_but_the_links_changes(out):
     before = (out / 'sub-01.html').read_text()
     connect(out)
