@@ -159,9 +159,9 @@ def _execute(graph: Any, *, plugin: str | None, plugin_args: dict[str, Any]) -> 
 
             runner = SurvivingMultiProc(plugin_args=plugin_args)
         else:
-            from nipype.pipeline import plugins
+            from bids_distclip.workflow.scheduler import scheduler_plugin
 
-            runner = getattr(plugins, f'{plugin}Plugin')(plugin_args=plugin_args)
+            runner = scheduler_plugin(plugin, plugin_args=plugin_args)
         graph.run(plugin=runner, plugin_args=plugin_args)
     except KeyboardInterrupt:
         if plugin in (None, 'MultiProc'):
@@ -173,7 +173,7 @@ def _execute(graph: Any, *, plugin: str | None, plugin_args: dict[str, Any]) -> 
         log.error('The graph ended early: %s', error)
     finally:
         os.chdir(here)
-    return not getattr(runner, 'pending_tasks', None)
+    return not getattr(runner, 'pending_tasks', None) and not getattr(runner, 'lost_sight', False)
 
 
 def _prepare_environment(run: Run, *, threads: int) -> None:
@@ -201,7 +201,9 @@ def _configure_nipype(run: Run) -> None:
     level = 'INFO' if run.settings.verbose > 1 else 'ERROR'
     config.update_config({
         'execution': {
-            'poll_sleep_duration': 0.1, 'crashdump_dir': str(run.logs), 'crashfile_format': 'txt',
+            # Each look at a scheduler is a call for every job it has.
+            'poll_sleep_duration': 2 if on_cluster(run.settings.use_plugin) else 0.1,
+            'crashdump_dir': str(run.logs), 'crashfile_format': 'txt',
             'hash_method': 'content', 'check_version': False, 'remove_unnecessary_outputs': False,
             'create_report': False,
             'stop_on_first_crash': run.settings.stop_on_first_crash, 'use_relative_paths': False,
