@@ -15,13 +15,14 @@ COMMANDS = {
     'pairs': ('compare_pairs', (*_CASES, *_ENGINES)),
     'travelers': ('send_travelers', ('labels', 'heads', 'draws', 'every', 'pairs', *_ENGINES)),
     'mrclip': ('question_mrclip', ('labels', 'bids', 'sidecars', 'weights')),
-    'realism': ('compare_with_real', ('labels', 'brains')),
+    'realism': ('compare_with_real', ('labels', 'brains', 'draws')),
     'trust': ('measure_trust', (*_CASES, *_ENGINE)),
     'uncertainty': ('measure_uncertainty', (*_CASES, 'device', 'precision')),
     'tissue': ('tell_tissue', (*_CASES, *_ENGINE)),
     'metadata': ('spoil_metadata', (*_CASES, *_ENGINE)),
     'tone': ('hold_tissues', ('labels', 'heads', 'draws', 'every', 'pairs', *_ENGINE)),
     'speed': ('measure_speed', ('weights', 'device')),
+    'shading': ('correct_shading', ('labels', 'heads', 'draws', 'weights')),
     'lesions': ('follow_lesions', (*_CASES, *_ENGINES)),
     'limits': ('look_for_limits', ('labels', 'heads', 'draws', 'pairs', 'weights')),
     'planes': (
@@ -47,6 +48,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         'beside planted failures; uncertainty beside the true error; tissue told apart, before and after; '
         'foreign, absurd and missing metadata; brightness of tissue as the network leaves it and held; '
         'how fast this machine is, and what its arithmetic would allow; '
+        'what correcting shading leaves of shading and of lesions (needs --labels); '
         'how lesions stand out, before and after; what keeps results from the truth; '
         'passes through three planes fused in several ways',
     )

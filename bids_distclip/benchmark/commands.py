@@ -92,8 +92,11 @@ def compare_with_real(args: argparse.Namespace) -> int:
         raise UsageError('Realism is measured on two sides', cure='Give --labels and --brains.')
     subjects = sorted(p.name.removeprefix('sub-') for p in args.brains.glob('sub-*'))
     whole = [a for a in read_anatomies(args.labels) if a.whole_head]
-    share = write_realism(dict(real_heads(args.brains, subjects)), dict(simulated_heads(whole)), args.out)
-    print(f'{share:.0%} of the real values lie within the simulated range; figure and table in {args.out}')
+    made = dict(simulated_heads(whole, draws=args.draws))
+    share = write_realism(dict(real_heads(args.brains, subjects)), made, args.out)
+    alike = (len(made) - 1) / (len(made) + 1)
+    print(f'{share:.1%} of the real values lie within the range of {len(made)} simulated heads; of values alike '
+          f'{alike:.1%} would. Figure and table in {args.out}')
     return 0
 
 
@@ -215,6 +218,24 @@ def measure_speed(args: argparse.Namespace) -> int:
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
         _kept(rows, args.out / 'speed.tsv', columns=COLUMNS)
     (args.out / 'speed.md').write_text(summary(rows), encoding='utf-8')
+    print(summary(rows))
+    return 0
+
+
+def correct_shading(args: argparse.Namespace) -> int:
+    """Correct shading, and see what is left of it and of lesions."""
+    from bids_distclip.benchmark.shading import COLUMNS, measure, summary
+    from bids_distclip.errors import NoInput, UsageError
+    from bids_distclip.harmonizers.tissue import make_segment
+
+    if not args.labels:
+        raise UsageError('Shading is known in simulated heads', cure='Give --labels.')
+    segment = make_segment(args.weights)
+    if segment is None:
+        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    found = measure(held_out(args), segment=segment, draws=args.draws)
+    rows = _kept(found, args.out / 'shading.tsv', columns=COLUMNS)
+    (args.out / 'shading.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0
 

@@ -36,6 +36,7 @@ def simulate_volumes(
     size: tuple[int, int, int] = (176, 224, 208),
     seed: int = 0,
     noisy: bool = True,
+    shaded: bool = True,
     strip: float | None = None,
     effect_strength: float = 1.0,
     every: int = 1,
@@ -46,7 +47,7 @@ def simulate_volumes(
     Of these, every ``every``-th slice is imaged, from the middle of the first so many on. The in-plane spacing must be
     square. All images are as sharp as ``resolution`` lets them
     (:func:`bids_distclip.simulation.scanner.limit_resolution`). Every protocol has its own shading, which is the same
-    for all its slices.
+    for all its slices, or none if not ``shaded``.
     """
     if abs(spacing[0] - spacing[1]) > 1e-6:
         raise ValueError('in-plane voxels must be square')
@@ -81,8 +82,8 @@ def simulate_volumes(
     for p, strength in enumerate(strengths):
         image = torch.stack([m.noisy[p] for m in made], -1).numpy()
         truth = torch.stack([m.clean[p] for m in made], -1).numpy()
-        if noisy:
-            image = image * _shading(size, amplitude=strength.bias, seed=strength.seed)[..., chosen]
+        if noisy and shaded:
+            image = image * shading(size, amplitude=strength.bias, seed=strength.seed)[..., chosen]
         volumes.append(SimulatedVolume(image.astype(np.float32), truth, brain, lesion, tissue, affine))
     return volumes
 
@@ -94,7 +95,8 @@ def _per_slice(effects, index: int):
     return replace(effects, seed=effects.seed + index + 1, bias=0.0)
 
 
-def _shading(size: tuple[int, int, int], *, amplitude: float, seed: int) -> np.ndarray:
+def shading(size: tuple[int, int, int], *, amplitude: float, seed: int) -> np.ndarray:
+    """Return a smooth random field ``(X, Y, Z)`` whose logarithm varies by about ``amplitude``."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(1, 1, 4, 4, 4, generator=generator)
     field = torch.nn.functional.interpolate(coarse, size=size, mode='trilinear', align_corners=True)[0, 0]

@@ -12,13 +12,14 @@ import numpy as np
 
 from bids_distclip.acquisition.record import Acquisition
 from bids_distclip.errors import BadData, ReadFailed, UsageError
-from bids_distclip.volume.bias import corrected, n4_field
+from bids_distclip.quality.tissue import channel
+from bids_distclip.volume.bias import corrected, left_field, n4_field
 from bids_distclip.volume.files import replacing
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.intensity import brain_scale
 from bids_distclip.volume.mask import brain_mask, head_mask, stripped_brain
 from bids_distclip.volume.template import Template
-from bids_distclip.volume.tissue import Segment, told_tissue
+from bids_distclip.volume.tissue import Segment, TissueShares, is_whole_brain, tissue_shares
 
 #: Ways to treat the receive field.
 BIAS_CORRECTIONS = ('n4', 'none')
@@ -118,7 +119,8 @@ def prepare(
     """Make an image ready for a harmonizer: head, brain, receive field, intensity scale.
 
     A ``brain`` mask given on the volume's grid is used as it is; else the signal of a stripped image, or where a
-    template lies on the image. N4 keeps the mean intensity in the brain. ``segment`` sees the corrected brain.
+    template lies on the image. N4 keeps the mean intensity in the brain. ``segment`` sees the corrected brain; what its
+    white matter still shows of shading is then corrected too, before the image's own intensities settle the tissue.
 
     Raises
     ------
@@ -141,6 +143,9 @@ def prepare(
     if bias_correction == 'n4':
         field = n4_field(volume.data, affine=volume.affine, mask=brain, threads=threads)
         volume = volume.with_data(corrected(volume.data, field=field, brain=brain))
+    shares = tissue_shares(volume, brain, segment) if segment else None
+    if bias_correction == 'n4' and shares:
+        volume = evened(volume, brain, shares, threads=threads)
     return Prepared(
         volume=volume,
         brain=brain,
@@ -148,9 +153,21 @@ def prepare(
         scale=brain_scale(volume.data, brain),
         acquisition=acquisition,
         family=family,
-        tissue=told_tissue(volume, brain, segment) if segment else None,
+        tissue=shares.settled(volume) if shares else None,
         brain_from=brain_from,
     )
+
+
+def evened(volume: Volume, brain: np.ndarray, shares: TissueShares, *, threads: int = 1) -> Volume:
+    """Return a volume that N4 has corrected once without the shading that its white matter still shows.
+
+    White matter is that of a segmenter; where it cannot be that of a whole brain, nothing is done.
+    """
+    tissue = shares.likeliest()
+    if not is_whole_brain(tissue, voxel=shares.voxel):
+        return volume
+    field = left_field(volume.data, affine=volume.affine, white=tissue == channel('WM'), threads=threads)
+    return volume.with_data(corrected(volume.data, field=field, brain=brain))
 
 
 def _given(brain: np.ndarray, volume: Volume) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -27,8 +27,43 @@ Segment = Callable[[Volume], np.ndarray]
 SETTLED = ('WM', 'CGM', 'CSF')
 
 
+@dataclass(frozen=True)
+class TissueShares:
+    """What a segmenter says of the voxels of a brain mask: their ``shares`` of every class ``(C, N)``, N voxels where
+    ``inside`` ``(X, Y, Z)`` is true; ``voxel`` in mm³."""
+
+    inside: np.ndarray
+    shares: np.ndarray
+    voxel: float
+
+    def likeliest(self) -> np.ndarray:
+        """Return the likeliest class of every voxel, uint8 ``(X, Y, Z)``."""
+        return self._placed(self.shares.argmax(0))
+
+    def settled(self, volume: Volume) -> np.ndarray | None:
+        """Return the class of every voxel as the intensities of a volume decide it; None if no whole brain has it."""
+        values = volume.data[self.inside]
+        if not values.size:
+            return None
+        bright = max(float(np.quantile(values, 0.99)), 1e-12)
+        classes = [channel(name) for name in SETTLED]
+        tissue = self._placed(settled(values / bright, self.shares, classes=classes))
+        return tissue if is_whole_brain(tissue, voxel=self.voxel) else None
+
+    def _placed(self, classes: np.ndarray) -> np.ndarray:
+        placed = np.zeros(self.inside.shape, np.uint8)
+        placed[self.inside] = classes
+        return placed
+
+
 def told_tissue(volume: Volume, brain: np.ndarray, segment: Segment) -> np.ndarray | None:
     """Return the tissue of a volume within a brain mask, uint8 ``(X, Y, Z)``; None if it cannot be a whole brain's."""
+    shares = tissue_shares(volume, brain, segment)
+    return shares.settled(volume) if shares else None
+
+
+def tissue_shares(volume: Volume, brain: np.ndarray, segment: Segment) -> TissueShares | None:
+    """Return what a segmenter says of a volume within a brain mask; None where the voxels are too large for it."""
     if not brain.any() or sorted(volume.spacing)[1] > COARSEST:
         return None
     margin = tuple(round(AROUND / side) for side in volume.spacing)
@@ -40,19 +75,12 @@ def told_tissue(volume: Volume, brain: np.ndarray, segment: Segment) -> np.ndarr
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     data = np.ascontiguousarray(volume.data[box])
     shares = segment(replace(volume, data=data, affine=affine))
-    inside = brain[box] & (shares[0] < 0.5)
-    kept = np.zeros(brain.shape, np.uint8)
-    kept[box][inside] = _settled(data[inside], np.stack([one[inside] for one in shares]))
-    return kept if is_whole_brain(kept, voxel=float(np.prod(volume.spacing))) else None
-
-
-def _settled(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the class of N brain voxels from intensities ``(N,)`` and shares ``(C, N)``; none is background."""
-    if not values.size:
-        return np.zeros(0, np.uint8)
-    shares[0] = 0
-    bright = max(float(np.quantile(values, 0.99)), 1e-12)
-    return settled(values / bright, shares, classes=[channel(name) for name in SETTLED])
+    inside = np.zeros(brain.shape, bool)
+    inside[box] = brain[box] & (shares[0] < 0.5)
+    kept = np.stack([one[inside[box]] for one in shares])
+    # None of these voxels is background.
+    kept[0] = 0
+    return TissueShares(inside, kept, voxel=float(np.prod(volume.spacing)))
 
 
 def tidied(likely: np.ndarray) -> np.ndarray:
