@@ -39,9 +39,9 @@ from bids_distclip.volume.image import read_volume, write_volume
 from bids_distclip.volume.intensity import brain_scale
 from bids_distclip.volume.mask import brain_mask, head_mask
 from bids_distclip.volume.planes import bounding_box, fuse
-from bids_distclip.volume.prepared import Prepared
+from bids_distclip.volume.prepared import Prepared, evened
 from bids_distclip.volume.ras import to_ras
-from bids_distclip.volume.tissue import told_tissue
+from bids_distclip.volume.tissue import tissue_shares
 
 COLUMNS = ('what', 'how', 'value', 'unit', 'clock', 'bar', 'met')
 #: What is asked of the app: at most so much, or at least where it is a share.
@@ -156,7 +156,10 @@ def _steps(folder: Path, weights: Path | None) -> list[Measured]:
     field = step('bias', lambda: n4_field(volume.data, affine=volume.affine, mask=brain))
     volume = volume.with_data(corrected(volume.data, field=field, brain=brain))
     segment = make_segment(weights)
-    tissue = step('tissue', lambda: told_tissue(volume, brain, segment) if segment else None)
+    shares = step('tissue', lambda: tissue_shares(volume, brain, segment) if segment else None)
+    if shares:
+        volume = step('bias left', lambda: evened(volume, brain, shares))
+    tissue = step('tissue settled', lambda: shares.settled(volume) if shares else None)
     step('write', lambda: write_volume(volume, folder / 'written.nii.gz'))
     found.append(('peak memory of preparing', '', peak_memory(), 'GiB', None))
     scale = brain_scale(volume.data, brain)

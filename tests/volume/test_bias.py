@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_distclip.volume import bias
-from bids_distclip.volume.bias import corrected, n4_field
+from bids_distclip.volume.bias import corrected, left_field, n4_field
 
 
 def _ball():
@@ -59,3 +59,24 @@ def test_a_rough_first_look_finds_the_field_that_four_millimetres_find(monkeypat
     monkeypatch.setattr(bias, '_ROUGH_SIZE', 0.0)
     assert rough < 1.1 * error()
     assert rough < 0.3 * np.log(true)[brain].std()
+
+
+def test_what_is_left_in_white_matter_is_found_and_a_lesion_in_it_is_not_taken_for_it():
+    tissue, _ = _ball()
+    white = tissue == 100
+    x, y, z = np.indices(tissue.shape) - np.array([34, 24, 20])[:, None, None, None]
+    lesion = (x**2 + y**2 + z**2 < 36) & white
+    true = np.exp(np.linspace(-0.15, 0.15, 48))[:, None, None] * np.ones_like(tissue)
+    noise = np.random.default_rng(0).normal(1, 0.03, tissue.shape)
+    data = (np.where(lesion, 1.5, 1.0) * tissue * true * noise).astype(np.float32)
+    found = left_field(data, affine=np.diag([4.0, 4.0, 4.0, 1.0]), white=white)
+    assert np.log(found / true)[white & ~lesion].std() < 0.3 * np.log(true)[white].std()
+    kept = np.median((data / found)[lesion]) / np.median((data / found)[white & ~lesion])
+    assert kept == pytest.approx(1.5, rel=0.05)
+
+
+def test_where_there_is_no_white_matter_or_it_has_no_spread_nothing_is_left():
+    tissue, brain = _ball()
+    for white in (tissue == 100, np.zeros_like(brain)):
+        field = left_field(tissue.astype(np.float32), affine=np.diag([4.0, 4.0, 4.0, 1.0]), white=white)
+        np.testing.assert_array_equal(field, np.ones(tissue.shape))

@@ -142,3 +142,37 @@ def test_where_a_brain_comes_from_is_known(volume, unstripped, monkeypatch):
     monkeypatch.setattr('bids_distclip.volume.prepared.brain_mask', lambda *_, **__: by_template)
     assert prepare(volume, acquisition=_KNOWN, bias_correction='none').brain_from == 'image'
     assert prepare(unstripped, acquisition=_KNOWN, bias_correction='none').brain_from == 'template'
+
+
+def test_shading_that_n4_leaves_is_corrected_by_what_white_matter_shows(unstripped, monkeypatch):
+    brain = seen(unstripped.data, 12)[0] == 0
+    slope = np.linspace(0.9, 1.1, unstripped.data.shape[2], dtype=np.float32)
+    shaded = unstripped.with_data(unstripped.data * slope)
+    # N4 finds nothing here, so that what is left is all of it.
+    monkeypatch.setattr('bids_distclip.volume.prepared.n4_field', lambda data, **_: np.ones_like(data))
+    asked = []
+
+    def segment(volume):
+        asked.append(volume)
+        first = np.linalg.solve(unstripped.affine, volume.affine[:, 3])[:3].round().astype(int)
+        part = tuple(slice(start, start + n) for start, n in zip(first, volume.data.shape, strict=True))
+        return seen(unstripped.data, 13)[(slice(None), *part)]
+
+    white = seen(unstripped.data, 12)[channel('WM')] > 0
+    known, none = (
+        prepare(shaded, acquisition=_KNOWN, bias_correction=how, brain=brain, segment=segment)
+        for how in ('n4', 'none')
+    )
+    spread = [one.volume.data[white].std() / one.volume.data[white].mean() for one in (none, known)]
+    assert spread[1] < 0.5 * spread[0]
+    assert known.volume.data[brain].mean() == pytest.approx(shaded.data[brain].mean(), rel=1e-4)
+    assert known.tissue is not None
+    # A segmenter is asked once: it sees what N4 left.
+    assert len(asked) == 2
+
+
+def test_what_is_no_whole_brain_is_not_corrected_by_its_white_matter(unstripped, monkeypatch):
+    brain = seen(unstripped.data, 12)[0] == 0
+    monkeypatch.setattr('bids_distclip.volume.prepared.n4_field', lambda data, **_: np.ones_like(data))
+    ready = prepare(unstripped, acquisition=_KNOWN, brain=brain, segment=lambda v: seen(v.data, 90))
+    np.testing.assert_allclose(ready.volume.data, unstripped.data, rtol=1e-6)
