@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from bids_distclip.volume.itk import from_itk, to_itk
 from bids_distclip.volume.planes import bounding_box
@@ -19,8 +20,9 @@ _ROUGH_LEVELS, _ROUGH_SIZE = 2, 8.0
 #: Control points of a cubic spline that spans its lattice with one patch.
 _POINTS = 4
 _MARGIN = 2  # voxels
-#: White matter further than so many standard deviations from its middle is a lesion, or none, and tells no shading.
-_OUTLIER = 2.5
+#: White matter whose neighbourhood (mm) is further than so many standard deviations from the middle is a lesion, or
+#: none, and tells no shading. Single voxels would not do: where noise is strong a tumour lies within its reach.
+_OUTLIER, _AROUND = 2.5, 3.0
 
 
 def n4_field(
@@ -68,13 +70,21 @@ def left_field(data: np.ndarray, *, affine: np.ndarray, white: np.ndarray, threa
     lesion or a lobe with more cortex. ``white`` is a boolean mask; its outliers are left out. Returns a field as
     :func:`n4_field` does, geometric mean 1 inside the mask, or ones where white matter has no spread.
     """
-    values = np.log(np.maximum(data, 1e-6, dtype=np.float32))
-    middle = np.median(values[white]) if white.any() else 0.0
-    # The median deviation of a normal distribution is 0.674 of its standard deviation.
-    spread = np.median(np.abs(values[white] - middle)) / 0.674 if white.any() else 0.0
-    if spread <= 0:
+    if not white.any():
         return np.ones(data.shape, np.float32)
-    usual = white & (np.abs(values - middle) <= _OUTLIER * spread)
+    box = bounding_box(white, _MARGIN)
+    sigma = _AROUND / np.linalg.norm(affine[:3, :3], axis=0)
+    inside = white[box]
+    parts = (np.where(inside, data[box], 0), inside)
+    total, count = (ndimage.gaussian_filter(one.astype(np.float32), sigma)[inside] for one in parts)
+    values = np.log(np.maximum(total / count, 1e-6))
+    away = np.abs(values - np.median(values))
+    # The median deviation of a normal distribution is 0.674 of its standard deviation.
+    spread = np.median(away) / 0.674
+    if spread <= 1e-6:
+        return np.ones(data.shape, np.float32)
+    usual = white.copy()
+    usual[white] = away <= _OUTLIER * spread
     return n4_field(data, affine=affine, mask=usual, threads=threads)
 
 
