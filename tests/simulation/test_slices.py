@@ -9,7 +9,7 @@ from bids_distclip.simulation.anatomy import from_labels
 from bids_distclip.simulation.heads import Head, fluid_surroundings
 from bids_distclip.simulation.phantom import phantom, phantom_labels
 from bids_distclip.simulation.protocol import draw_protocol, scanner_rows
-from bids_distclip.simulation.scanner import draw_effects, limit_resolution
+from bids_distclip.simulation.scanner import draw_effects, draw_resolution, limit_resolution
 from bids_distclip.simulation.signature import LENGTH, signature
 from bids_distclip.simulation.slices import SliceGeometry, render_slice, slice_points
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
@@ -225,3 +225,20 @@ def test_effects_scale_with_their_strength():
     weak = [draw_effects(rng, resolution=((1.0, 1.0), 0.5), strength=0.1).noise for _ in range(50)]
     strong = [draw_effects(rng, resolution=((1.0, 1.0), 0.5), strength=1.0).noise for _ in range(50)]
     assert np.mean(weak) < np.mean(strong) / 3
+
+
+def test_a_window_below_zero_enhances_edges_and_keeps_the_mean():
+    image = torch.zeros(64, 64)
+    image[32, 32] = 1.0
+    gain = torch.fft.fft2(limit_resolution(image, keep=(1.0, 1.0), window=-0.5)).abs()
+    # Halfway to the rim of k-space half of the enhancement is there, along each axis.
+    expected = {(0, 0): 1.0, (16, 0): 1.25, (0, 32): 1.5, (32, 32): 1.5**2}
+    assert {place: gain[place].item() for place in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_some_scans_have_their_edges_enhanced_and_all_of_k_space():
+    drawn = [draw_resolution(np.random.default_rng(seed)) for seed in range(400)]
+    enhanced = [keep for keep, window in drawn if window < 0]
+    assert 0.18 < len(enhanced) / len(drawn) < 0.32
+    assert set(enhanced) == {(1.0, 1.0)}
+    assert min(window for _, window in drawn) >= -0.7
