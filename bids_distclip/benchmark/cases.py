@@ -100,9 +100,15 @@ def as_prepared(
     data: np.ndarray, brain: np.ndarray, affine: np.ndarray, *, acquisition: Acquisition, family: str
 ) -> Prepared:
     """Wrap a skull-stripped array as the app would have prepared it."""
+    volume = as_volume(data, affine)
+    data = volume.data
+    return Prepared(volume, brain, data > 0, brain_scale(data, brain), acquisition, family)
+
+
+def as_volume(data: np.ndarray, affine: np.ndarray) -> Volume:
+    """Wrap an array ``(X, Y, Z)`` as a volume read from a file would be."""
     data = np.ascontiguousarray(data, dtype=np.float32)
-    header = nib.Nifti1Image(data, affine).header
-    return Prepared(Volume(data, affine, header), brain, data > 0, brain_scale(data, brain), acquisition, family)
+    return Volume(data, affine, nib.Nifti1Image(data, affine).header)
 
 
 def simulated_cases(

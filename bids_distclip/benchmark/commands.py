@@ -8,7 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_distclip.benchmark.inputs import asked_cases, asked_engines, asked_patients, distclip_engine, held_out
+from bids_distclip.benchmark.inputs import (
+    asked_cases,
+    asked_engines,
+    asked_patients,
+    distclip_engine,
+    held_out,
+    needed_segment,
+)
 
 
 def compare_pairs(args: argparse.Namespace) -> int:
@@ -146,14 +153,11 @@ def tell_tissue(args: argparse.Namespace) -> int:
     """Tell tissue apart, before and after."""
     from bids_distclip.benchmark.tissue import COLUMNS, label_heads, label_results, summary
     from bids_distclip.benchmark.trust import write_rows
-    from bids_distclip.errors import NoInput, UsageError
-    from bids_distclip.harmonizers.tissue import make_segment
+    from bids_distclip.errors import UsageError
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to tell tissue in', cure='Give --labels, --brains or both.')
-    segment = make_segment(args.weights)
-    if segment is None:
-        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    segment = needed_segment(args)
     engine = distclip_engine(args)
     rows = []
     whole = label_heads(segment, held_out(args), draws=args.draws) if args.labels else ()
@@ -184,14 +188,11 @@ def hold_tissues(args: argparse.Namespace) -> int:
     from bids_distclip.benchmark.tone import COLUMNS, compare_shares, gather_pairs
     from bids_distclip.benchmark.trust import write_rows
     from bids_distclip.errors import NoInput, UsageError
-    from bids_distclip.harmonizers.tissue import make_segment
     from bids_distclip.training.split import training_heads
 
-    segment = make_segment(args.weights)
     if not args.labels:
         raise UsageError('Tissue is known in simulated heads', cure='Give --labels.')
-    if segment is None:
-        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    segment = needed_segment(args)
     engine, rows = distclip_engine(args, hold_tissue=False), []
     heads = [a for a in training_heads(args.labels) if a.whole_head]
     if not heads:
@@ -225,14 +226,11 @@ def measure_speed(args: argparse.Namespace) -> int:
 def correct_shading(args: argparse.Namespace) -> int:
     """Correct shading, and see what is left of it and of lesions."""
     from bids_distclip.benchmark.shading import COLUMNS, measure, summary
-    from bids_distclip.errors import NoInput, UsageError
-    from bids_distclip.harmonizers.tissue import make_segment
+    from bids_distclip.errors import UsageError
 
     if not args.labels:
         raise UsageError('Shading is known in simulated heads', cure='Give --labels.')
-    segment = make_segment(args.weights)
-    if segment is None:
-        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    segment = needed_segment(args)
     found = measure(held_out(args), segment=segment, draws=args.draws)
     rows = _kept(found, args.out / 'shading.tsv', columns=COLUMNS)
     (args.out / 'shading.md').write_text(summary(rows), encoding='utf-8')

@@ -48,14 +48,12 @@ def asked_patients(args: argparse.Namespace):
 
     from bids_distclip.benchmark.cases import thinned
     from bids_distclip.benchmark.lesions import real_patients, simulated_patients
-    from bids_distclip.errors import NoInput, UsageError
-    from bids_distclip.harmonizers.tissue import make_segment, with_tissue
+    from bids_distclip.errors import UsageError
+    from bids_distclip.harmonizers.tissue import with_tissue
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to measure lesions on', cure='Give --labels, --brains or both.')
-    segment = make_segment(args.weights)
-    if segment is None:
-        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    segment = needed_segment(args)
     if args.brains:
         for one in real_patients(args.brains, segment=segment):
             if asked_pair(args, one.case):
@@ -66,6 +64,17 @@ def asked_patients(args: argparse.Namespace):
                 alike = one.case.source_family == one.case.target_family
                 source = with_tissue(one.case.source, segment) if alike else one.case.source
                 yield replace(one, case=replace(one.case, source=source))
+
+
+def needed_segment(args: argparse.Namespace):
+    """Return what segments a volume with the weights asked for; raise NoInput if there is none."""
+    from bids_distclip.errors import NoInput
+    from bids_distclip.harmonizers.tissue import make_segment
+
+    segment = make_segment(args.weights)
+    if segment is None:
+        raise NoInput('There is no segmenter', file=args.weights, cure='Run `distclip train segmenter` first.')
+    return segment
 
 
 def asked_pair(args: argparse.Namespace, case) -> bool:

@@ -9,18 +9,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
 from bids_distclip.acquisition.record import Acquisition
+from bids_distclip.benchmark.cases import as_volume
 from bids_distclip.quality.tissue import channel
 from bids_distclip.simulation.anatomy import Anatomy
 from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.protocol import draw_protocol
 from bids_distclip.simulation.volumes import SimulatedVolume, shading, simulate_volumes
 from bids_distclip.volume.bias import corrected, n4_field
-from bids_distclip.volume.image import Volume
 from bids_distclip.volume.prepared import prepare
 from bids_distclip.volume.tissue import Segment
 
@@ -71,7 +70,7 @@ def ways(affine: np.ndarray, segment: Segment) -> dict[str, Correct]:
         )
 
     def as_app(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
-        volume = Volume(image, affine, nib.Nifti1Image(image, affine).header)
+        volume = as_volume(image, affine)
         return prepare(volume, acquisition=Acquisition(), brain=brain, segment=segment).volume.data
 
     return {name: by_levels(levels) for name, levels in LEVELS.items()} | {APP: as_app}

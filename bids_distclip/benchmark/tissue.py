@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from bids_distclip.acquisition.record import FAMILIES
-from bids_distclip.benchmark.cases import Case
+from bids_distclip.benchmark.cases import Case, as_volume
 from bids_distclip.harmonizers.base import Harmonizer
 from bids_distclip.quality.tissue import TISSUES
 from bids_distclip.simulation.anatomy import Anatomy
@@ -50,7 +49,7 @@ def label_heads(
         head = Head(anatomy, seed=seed + 100 * draw + index, deform_mm=2.0, lesion_kinds=('ms',))
         scans = simulate_volumes(head, protocols, size=size, seed=seed + 100 * draw + index)
         for protocol, scan in zip(protocols, scans, strict=True):
-            volume = _volume(scan.image, scan.affine)
+            volume = as_volume(scan.image, scan.affine)
             by_template, true = brain_mask(volume), scan.tissue > 0
             tissue = told_tissue(volume, by_template, segment)
             yield {
@@ -95,11 +94,6 @@ def _overlaps(found: np.ndarray | None, true: np.ndarray | None) -> dict[str, fl
     if found is None or true is None:
         return dict.fromkeys(CLASSES, float('nan'))
     return {name: dice(found == number, true == number) for number, name in enumerate(CLASSES, 1)}
-
-
-def _volume(data: np.ndarray, affine: np.ndarray) -> Volume:
-    data = np.ascontiguousarray(data, dtype=np.float32)
-    return Volume(data, affine, nib.Nifti1Image(data, affine).header)
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> str:
