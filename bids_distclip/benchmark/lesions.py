@@ -23,7 +23,7 @@ from bids_distclip.harmonizers.base import Harmonizer, Target
 from bids_distclip.harmonizers.tissue import with_tissue
 from bids_distclip.quality.tissue import channel
 from bids_distclip.simulation.anatomy import Anatomy
-from bids_distclip.simulation.heads import LESIONS, UNSEEN
+from bids_distclip.simulation.lesions import LESIONS, UNSEEN
 from bids_distclip.volume.tissue import Segment
 
 COLUMNS = ('data', 'head', 'kind', 'learnt', 'pair', 'engine', 'voxels', 'source', 'made', 'truth')

@@ -11,26 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bids_distclip.simulation.anatomy import Anatomy
+from bids_distclip.simulation.lesions import Lesion, draw_lesions, lesions_at
+from bids_distclip.simulation.rotation import random_rotation
 from bids_distclip.simulation.signal import Mixture, Tissue
+from bids_distclip.simulation.surroundings import fluid_surroundings, ventricle_walls
 from bids_distclip.simulation.tissue import TissueTable, tissue_table
-
-#: Kinds of lesion: parameters are *factors* on the tissue they lie in, radius in millimetres, how many at most.
-LESIONS: dict[str, dict[str, tuple[float, float]]] = {
-    'ms': {'t1': (1.3, 1.9), 't2': (1.6, 2.6), 'pd': (1.03, 1.15), 'radius': (1.5, 7.0), 'count': (1, 12)},
-    'oedema': {'t1': (1.3, 1.7), 't2': (1.5, 2.5), 'pd': (1.05, 1.15), 'radius': (10.0, 28.0), 'count': (1, 1)},
-    'tumour': {'t1': (1.3, 2.2), 't2': (1.3, 2.8), 'pd': (1.02, 1.15), 'radius': (8.0, 24.0), 'count': (1, 1)},
-    'enhancing': {'t1': (0.35, 0.6), 't2': (1.0, 1.8), 'pd': (1.0, 1.1), 'radius': (3.0, 12.0), 'count': (1, 2)},
-    'infarct': {'t1': (1.4, 2.6), 't2': (1.6, 4.0), 'pd': (1.05, 1.2), 'radius': (3.0, 20.0), 'count': (1, 2)},
-}
-
-#: Kinds that no training ever draws: what becomes of a lesion that is like none that was learnt (old blood, a cyst
-#: filled with fluid, calcium).
-UNSEEN: dict[str, dict[str, tuple[float, float]]] = {
-    'blood': {'t1': (0.45, 0.8), 't2': (0.25, 0.6), 'pd': (0.9, 1.0), 'radius': (3.0, 12.0), 'count': (1, 2)},
-    'cyst': {'t1': (3.0, 4.5), 't2': (8.0, 20.0), 'pd': (1.2, 1.35), 'radius': (3.0, 12.0), 'count': (1, 2)},
-    'calcium': {'t1': (0.75, 1.0), 't2': (0.4, 0.7), 'pd': (0.4, 0.7), 'radius': (2.0, 7.0), 'count': (1, 3)},
-}
-
 
 #: Of fluid outside the ventricles, drawn for a head: the logit of its share of a voxel where half of what is around is
 #: fluid, how much that varies from place to place, how it rises with openness, what moving fluid loses, what meninges
@@ -46,16 +31,6 @@ FLUID = {
     'outer_t2': (1.0, 1.25),
     'fluid_t1': (0.6, 1.0),
 }
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """A soft-edged blob: ``center`` in label-map voxels, ``shape`` maps to the unit ball, factors on T1, T2, PD."""
-
-    kind: str
-    center: np.ndarray
-    shape: np.ndarray
-    factors: tuple[float, float, float]
 
 
 @dataclass
@@ -106,9 +81,9 @@ class Head:
         self._fluid = {name: float(rng.uniform(low, high)) for name, (low, high) in FLUID.items()}
         self._around = fluid_surroundings(self.anatomy).to(self.device)
         self._noise = _noise_bank(self.device)
-        self._noise_frame = torch.as_tensor(_rotation(rng, 3.1), dtype=torch.float32, device=self.device)
+        self._noise_frame = torch.as_tensor(random_rotation(rng, 3.1), dtype=torch.float32, device=self.device)
         self._noise_shift = torch.as_tensor(rng.uniform(0, 96, 3), dtype=torch.float32, device=self.device)
-        self.lesions = tuple(_draw_lesions(rng, self.anatomy, self.lesion_kinds))
+        self.lesions = tuple(draw_lesions(rng, self.anatomy, self.lesion_kinds))
 
     def at(self, points: Tensor, *, field_strength: float) -> Sampled:
         """Return the tissue parameters at ``points`` ``(N, 3)``; outside the label map is air."""
@@ -132,7 +107,7 @@ class Head:
             where = self._to_labels(points)
             label, brain, around = self._lookup(where)
             fine, coarse = (self._texture_inside(points, label > 0, period=p) for p in (96.0, 520.0))
-            lesion, factor = self._in_lesions(where, brain, fine[2])
+            lesion, factor = lesions_at(self.lesions, where, brain, fine[2])
             texture = 0.8 * fine + 0.6 * coarse
             self._last = (points, (label, brain, texture, coarse[2], around, lesion, factor))
         return self._last[1]
@@ -235,72 +210,6 @@ class Head:
         flow = F.softplus(1.5 * fields[0]) * (drawn['loss'] * outside + 0.05 * fluid)
         return mixed, flow, Mixture(outside, share, Tissue(*water), other)
 
-    def _in_lesions(self, where: Tensor, brain: Tensor, wobble: Tensor) -> tuple[Tensor, list[Tensor]]:
-        total = torch.zeros(len(where), device=where.device)
-        factors = [torch.ones(len(where), device=where.device) for _ in range(3)]
-        low, high = where.amin(0), where.amax(0)
-        for lesion in self.lesions:
-            center = torch.as_tensor(lesion.center, device=where.device)
-            reach = 2.5 / float(np.linalg.svd(lesion.shape, compute_uv=False).min())
-            if bool(((center + reach) < low).any() or ((center - reach) > high).any()):
-                continue
-            shape = torch.as_tensor(lesion.shape, dtype=torch.float32, device=where.device)
-            distance = ((where - center) @ shape.T).norm(dim=1) + 0.18 * wobble
-            inside = torch.sigmoid((1 - distance) * 8) * brain
-            factors = [f * torch.exp(inside * float(np.log(g))) for f, g in zip(factors, lesion.factors, strict=False)]
-            total = torch.maximum(total, inside)
-        return total, factors
-
-
-def ventricle_walls(anatomy: Anatomy) -> Tensor:
-    """Return vectors ``(1, 3, X/2, Y/2, Z/2)`` of length 0…1 towards the ventricles, longest at their walls.
-
-    They are the gradient of the ventricles' mask, smoothed over some 12 mm so that no reasonable multiple of them folds
-    space; the last anatomies' are kept.
-    """
-    key = (anatomy.name, anatomy.tissue.shape, int(anatomy.tissue.sum(dtype=np.int64)))
-    if key not in _WALLS:
-        mask = torch.as_tensor(anatomy.tissue == tissue_table(3.0).index('csf'), dtype=torch.float32)[None, None]
-        half = [max(2, n // 2) for n in anatomy.tissue.shape]
-        mask = F.interpolate(mask, size=half, mode='trilinear', align_corners=True)
-        for _ in range(3):
-            mask = F.avg_pool3d(mask, 5, stride=1, padding=2)
-        vectors = torch.stack(torch.gradient(mask[0, 0]))[None]
-        if len(_WALLS) >= 32:
-            _WALLS.clear()
-        _WALLS[key] = vectors / vectors.norm(dim=1).amax().clamp(min=1e-6)
-    return _WALLS[key]
-
-
-_WALLS: dict[tuple, Tensor] = {}
-
-
-def fluid_surroundings(anatomy: Anatomy) -> Tensor:
-    """Return how much of what is around each voxel is no brain tissue, and how much lies beyond the meninges, as uint8
-    ``(2, X, Y, Z)``, 255 for all of it.
-
-    The former over some 4 mm: a narrow sulcus has about 80, its mouth and a cistern more; the latter over some 5 mm,
-    half of them at the very surface. The last anatomies' are kept.
-    """
-    key = (anatomy.name, anatomy.tissue.shape, int(anatomy.tissue.sum(dtype=np.int64)))
-    if key not in _AROUND:
-        closed = anatomy.brain & (anatomy.tissue != tissue_table(3.0).index('subarachnoid'))
-        if len(_AROUND) >= 32:
-            _AROUND.clear()
-        _AROUND[key] = torch.stack([_share_around(~closed, rounds=2), _share_around(~anatomy.brain, rounds=3)])
-    return _AROUND[key]
-
-
-_AROUND: dict[tuple, Tensor] = {}
-
-
-def _share_around(mask: np.ndarray, *, rounds: int) -> Tensor:
-    share = torch.as_tensor(mask, dtype=torch.float32)[None, None]
-    for _ in range(rounds):
-        share = F.avg_pool3d(share, 3, stride=1, padding=1, count_include_pad=False)
-    return (255 * share[0, 0]).round().to(torch.uint8)
-
-
 def _noise_bank(device: torch.device | str) -> Tensor:
     """Return three fields of unit variance ``(1, 3, 96, 96, 96)`` with power over several octaves; always the same."""
     key = str(device)
@@ -317,34 +226,10 @@ def _noise_bank(device: torch.device | str) -> Tensor:
 _BANK: dict[str, Tensor] = {}
 
 
-def _rotation(rng: np.random.Generator, limit: float) -> np.ndarray:
-    a, b, c = rng.uniform(-limit, limit, 3)
-    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return rx @ ry @ rz
-
-
 def _random_affine(rng: np.random.Generator, deform_mm: float, device: torch.device | str) -> Tensor:
     strength = min(deform_mm / 3.0, 1.0)
-    matrix = _rotation(rng, 0.2 * strength) @ np.diag(np.exp(rng.uniform(-0.12, 0.12, 3) * strength))
+    matrix = random_rotation(rng, 0.2 * strength) @ np.diag(np.exp(rng.uniform(-0.12, 0.12, 3) * strength))
     matrix = matrix @ (np.eye(3) + rng.uniform(-0.05, 0.05, (3, 3)) * strength)
     if strength > 0 and rng.random() < 0.5:
         matrix = matrix @ np.diag([-1.0, 1.0, 1.0])
     return torch.as_tensor(matrix, dtype=torch.float32, device=device)
-
-
-def _draw_lesions(rng: np.random.Generator, anatomy: Anatomy, kinds: Sequence[str]) -> list[Lesion]:
-    white = tissue_table(3.0).index('white_matter')
-    places = np.flatnonzero(anatomy.tissue.reshape(-1) == white)
-    lesions: list[Lesion] = []
-    if len(places) == 0:
-        return lesions
-    for kind in kinds:
-        spec = (LESIONS | UNSEEN)[kind]
-        for _ in range(int(rng.integers(int(spec['count'][0]), int(spec['count'][1]) + 1))):
-            center = np.array(np.unravel_index(rng.choice(places), anatomy.tissue.shape), dtype=np.float32)
-            radius = rng.uniform(*spec['radius']) * rng.uniform(0.7, 1.4, 3)
-            t1, t2, pd = (float(rng.uniform(*spec[name])) for name in ('t1', 't2', 'pd'))
-            lesions.append(Lesion(kind, center, np.diag(1 / radius) @ _rotation(rng, 3.1), (t1, t2, pd)))
-    return lesions

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bids_distclip.simulation.anatomy import Anatomy
-from bids_distclip.simulation.heads import LESIONS, Head
+from bids_distclip.simulation.heads import Head
+from bids_distclip.simulation.lesions import LESIONS
 from bids_distclip.simulation.protocol import Protocol, draw_protocol
 from bids_distclip.simulation.scanner import draw_effects, draw_resolution
 from bids_distclip.simulation.slices import PLANES, Slice, SliceGeometry, intensity_scales, render_slice

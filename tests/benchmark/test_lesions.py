@@ -23,7 +23,7 @@ from bids_distclip.errors import NoInput
 from bids_distclip.harmonizers.base import Harmonized
 from bids_distclip.harmonizers.registry import get_harmonizer
 from bids_distclip.quality.tissue import channel
-from bids_distclip.simulation.heads import LESIONS, UNSEEN
+from bids_distclip.simulation.lesions import LESIONS, UNSEEN
 from bids_distclip.simulation.phantom import phantom
 
 SIZE = (120, 144, 96)

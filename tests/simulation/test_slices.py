@@ -6,13 +6,14 @@ import torch
 
 from bids_distclip.acquisition.family import infer_family
 from bids_distclip.simulation.anatomy import from_labels
-from bids_distclip.simulation.heads import Head, fluid_surroundings
+from bids_distclip.simulation.heads import Head
 from bids_distclip.simulation.phantom import phantom, phantom_labels
 from bids_distclip.simulation.protocol import draw_protocol, scanner_rows
 from bids_distclip.simulation.scanner import draw_effects, draw_resolution, limit_resolution
 from bids_distclip.simulation.signature import LENGTH, signature
 from bids_distclip.simulation.slices import SliceGeometry, render_slice, slice_points
 from bids_distclip.simulation.stream import SliceStream, StreamOptions
+from bids_distclip.simulation.surroundings import fluid_surroundings
 from bids_distclip.simulation.tissue import tissue_table
 
 
