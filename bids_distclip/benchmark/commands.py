@@ -11,6 +11,7 @@ from typing import Any
 from bids_distclip.benchmark.inputs import (
     asked_cases,
     asked_engines,
+    asked_pair,
     asked_patients,
     distclip_engine,
     held_out,
@@ -185,7 +186,7 @@ def spoil_metadata(args: argparse.Namespace) -> int:
 
 def hold_tissues(args: argparse.Namespace) -> int:
     """Measure the brightness of tissue as the network leaves it and held."""
-    from bids_distclip.benchmark.tone import COLUMNS, compare_shares, gather_pairs
+    from bids_distclip.benchmark.tone import COLUMNS, HELD, compare_shares, gather_pairs
     from bids_distclip.benchmark.trust import write_rows
     from bids_distclip.errors import NoInput, UsageError
     from bids_distclip.training.split import training_heads
@@ -197,12 +198,12 @@ def hold_tissues(args: argparse.Namespace) -> int:
     heads = [a for a in training_heads(args.labels) if a.whole_head]
     if not heads:
         raise NoInput('There is no whole head that may be trained on', file=args.labels)
-    pairs = args.pairs or 'T1w-T1w,T2w-T2w,FLAIR-FLAIR,PDw-PDw'
-    for family in (p.split('-')[0].strip() for p in pairs.split(',')):
+    for families in ((a, b) for a in HELD for b in HELD if asked_pair(args, a, b)):
         found = gather_pairs(
-            engine, heads, family, people=args.heads * args.draws, segment=segment, every=args.every
+            engine, heads, families, people=args.heads * args.draws, segment=segment, every=args.every,
+            protocols=5 if len(set(families)) == 1 else 3,
         )
-        rows += compare_shares(list(found), family)
+        rows += compare_shares(list(found), families)
         write_rows(rows, args.out / 'tone.tsv', columns=COLUMNS)
     for row in rows:
         print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))

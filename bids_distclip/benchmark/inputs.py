@@ -10,7 +10,7 @@ from typing import Any
 def asked_cases(args: argparse.Namespace):
     """Yield the cases that the options ask for, of the pairs that ``--pairs`` names.
 
-    Within one family sources know their tissue, as in the app: there it counts.
+    Sources know their tissue, as in the app.
     """
     from dataclasses import replace
 
@@ -18,11 +18,8 @@ def asked_cases(args: argparse.Namespace):
 
     segment = make_segment(args.weights)
     for case in _all_cases(args):
-        if not asked_pair(args, case):
-            continue
-        if segment and case.source_family == case.target_family:
-            case = replace(case, source=with_tissue(case.source, segment))
-        yield case
+        if asked_pair(args, case.source_family, case.target_family):
+            yield replace(case, source=with_tissue(case.source, segment)) if segment else case
 
 
 def _all_cases(args: argparse.Namespace):
@@ -56,14 +53,12 @@ def asked_patients(args: argparse.Namespace):
     segment = needed_segment(args)
     if args.brains:
         for one in real_patients(args.brains, segment=segment):
-            if asked_pair(args, one.case):
+            if asked_pair(args, one.case.source_family, one.case.target_family):
                 yield replace(one, case=thinned(one.case, args.every))
     if args.labels:
         for one in simulated_patients(held_out(args), draws=args.draws, every=args.every):
-            if asked_pair(args, one.case):
-                alike = one.case.source_family == one.case.target_family
-                source = with_tissue(one.case.source, segment) if alike else one.case.source
-                yield replace(one, case=replace(one.case, source=source))
+            if asked_pair(args, one.case.source_family, one.case.target_family):
+                yield replace(one, case=replace(one.case, source=with_tissue(one.case.source, segment)))
 
 
 def needed_segment(args: argparse.Namespace):
@@ -77,10 +72,10 @@ def needed_segment(args: argparse.Namespace):
     return segment
 
 
-def asked_pair(args: argparse.Namespace, case) -> bool:
-    """Tell whether ``--pairs`` names the pair of a case; all are asked for where it names none."""
-    wanted = {p.strip().replace('-', '→') for p in args.pairs.split(',') if p.strip()}
-    return not wanted or f'{case.source_family}→{case.target_family}' in wanted
+def asked_pair(args: argparse.Namespace, source: str, target: str) -> bool:
+    """Tell whether ``--pairs`` names a pair of contrast families; all are asked for where it names none."""
+    wanted = {p.strip() for p in args.pairs.split(',') if p.strip()}
+    return not wanted or f'{source}-{target}' in wanted
 
 
 def held_out(args: argparse.Namespace):

@@ -1,7 +1,7 @@
 """How far the brightness of tissue is off after harmonizing, as the network leaves it and held by one share or another.
 
 What stands in ``harmonizers/tone.yaml`` comes from here: people bent from label maps are seen under several protocols
-of a family, the first of which departs from nothing, and every scan is brought to every other's by metadata.
+of a family, or of two, the first of which departs from nothing, and every scan is brought to every other's by metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bids_distclip.harmonizers.base import Target
 from bids_distclip.harmonizers.distclip import DistClip
 from bids_distclip.harmonizers.styles import find_styles
 from bids_distclip.harmonizers.tissue import with_tissue
-from bids_distclip.harmonizers.tone import held_tissues
+from bids_distclip.harmonizers.tone import held_tissues, pair_name
 from bids_distclip.networks.weights import load_trained
 from bids_distclip.quality.tissue import channel
 from bids_distclip.simulation.anatomy import Anatomy
@@ -29,6 +29,8 @@ from bids_distclip.volume.intensity import brain_scale
 from bids_distclip.volume.prepared import Prepared
 from bids_distclip.volume.tissue import Segment
 
+#: Families whose tissues are held, within each and from each to every other.
+HELD = ('T1w', 'T2w', 'FLAIR', 'PDw')
 #: Tissues asked about, and how many pure ones, the first of a photometer's, they are mixtures of.
 TOLD, PURE = ('WM', 'CGM', 'CSF'), 5
 #: Shares tried; and the weight in the fit of a mixture's sum being one.
@@ -36,7 +38,7 @@ SHARES, SUM = (0.0, 0.25, 0.5, 0.75, 1.0), 100.0
 #: Fewer voxels of a tissue say too little.
 LEAST = 60
 
-COLUMNS = ('family', 'tissue', 'target', 'pairs', 'holds', 'source', *(f'share_{share:g}' for share in SHARES))
+COLUMNS = ('pair', 'tissue', 'target', 'pairs', 'holds', 'source', *(f'share_{share:g}' for share in SHARES))
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Pair:
 def gather_pairs(
     engine: DistClip,
     anatomies: Sequence[Anatomy],
-    family: str,
+    families: tuple[str, str],
     *,
     people: int,
     segment: Segment,
@@ -64,45 +66,51 @@ def gather_pairs(
     size: tuple[int, int, int] = (160, 192, 144),
     seed: int = 50_000,
 ) -> Iterator[Pair]:
-    """Yield what becomes of the tissues of ``people``, each seen under ``protocols``; every ``every``-th axial slice.
+    """Yield what becomes of the tissues of ``people``, each seen under ``protocols`` of the first of two families and
+    brought to as many of the second, or to each other where both are the same; every ``every``-th axial slice.
 
     ``engine`` must not hold tissues itself. Scans whose tissue cannot be told are left out.
     """
     trained = load_trained(engine.weights, device=engine.device)
-    rng = np.random.default_rng([seed, len(family)])
+    first, second = families
+    rng = np.random.default_rng([seed, len(first)])
     for person in range(people):
-        drawn = [draw_protocol(rng, family=family) for _ in range(protocols)]
-        drawn[0] = drawn[0].usual()
+        drawn = [draw_protocol(rng, family=first) for _ in range(protocols)]
+        goals = drawn if first == second else [draw_protocol(rng, family=second) for _ in range(protocols)]
+        drawn[0], goals[0] = drawn[0].usual(), goals[0].usual()
         ventricles = float(rng.uniform(-1.0, 5.0)) if rng.random() < 0.4 else 0.0
         anatomy = anatomies[person % len(anatomies)]
         head = Head(anatomy, seed=seed + person, deform_mm=2.5, lesion_kinds=('ms',), ventricles_mm=ventricles)
         made = simulate_volumes(
-            head, drawn, size=size, seed=seed + person, strip=2.0, effect_strength=0.5, every=every
+            head, drawn if first == second else [*drawn, *goals], size=size, seed=seed + person, strip=2.0,
+            effect_strength=0.5, every=every,
         )
-        truths = [one.truth / brain_scale(one.truth, one.brain > 0.5) for one in made]
-        for i, (scan, protocol) in enumerate(zip(made, drawn, strict=True)):
+        truths = [one.truth / brain_scale(one.truth, one.brain > 0.5) for one in made[-protocols:]]
+        for i, (scan, protocol) in enumerate(zip(made, drawn, strict=False)):
             source = as_prepared(
-                scan.image, scan.brain > 0.5, scan.affine, acquisition=protocol.acquisition, family=family
+                scan.image, scan.brain > 0.5, scan.affine, acquisition=protocol.acquisition, family=first
             )
             source = with_tissue(source, segment)
             if source.tissue is None:
                 continue
-            for j, goal in enumerate(drawn):
-                if i != j:
-                    target = Target('metadata', goal.scanner, family, goal.acquisition)
+            for j, goal in enumerate(goals):
+                if first != second or i != j:
+                    target = Target('metadata', goal.scanner, second, goal.acquisition)
                     yield _pair(engine, trained, source, target, truths[j], usual=j == 0)
 
 
 def _pair(engine: DistClip, trained: Any, source: Prepared, target: Target, truth: np.ndarray, *, usual: bool) -> Pair:
-    styles = find_styles(trained, source, target, synthesize=False)
+    synthesize = source.family != target.family
+    styles = find_styles(trained, source, target, synthesize=synthesize)
     before, after = (
-        trained.photometer.expected(theta, family=target.family).numpy()[:PURE]
-        for theta in (styles.source, styles.target)
+        trained.photometer.expected(theta, family=family).numpy()[:PURE]
+        for theta, family in ((styles.source, source.family), (styles.target, target.family))
     )
-    images = (source.volume.data / source.scale, engine.harmonize(source, target).data / target.scale, truth)
+    made = engine.harmonize(source, target, synthesize=synthesize).data / target.scale
+    images = (source.volume.data / source.scale, made, truth)
     assert source.tissue is not None
-    seen, made, right = (_medians(image, source.tissue) for image in images)
-    return Pair(usual, seen, made, right, before, after)
+    seen, shown, right = (_medians(image, source.tissue) for image in images)
+    return Pair(usual, seen, shown, right, before, after)
 
 
 def _medians(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:
@@ -110,7 +118,7 @@ def _medians(image: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     return np.array([np.median(image[mask]) if mask.sum() >= LEAST else np.nan for mask in masks])
 
 
-def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
+def compare_shares(pairs: Sequence[Pair], families: tuple[str, str]) -> list[dict[str, Any]]:
     """Return one row of :data:`COLUMNS` per tissue and kind of target: root mean square errors of medians.
 
     The tissue that sets the scale is held by what the source's departs from its style, the others, which follow its
@@ -119,7 +127,8 @@ def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
     """
     if not pairs:
         return []
-    scale = held_tissues().get(family, {}).get('scale')
+    asked = pair_name(*families)
+    scale = held_tissues().get(asked, {}).get('scale')
     fields = ('usual', 'source', 'made', 'truth', 'before', 'after')
     usual, source, made, truth, before, after = (np.array([getattr(p, name) for p in pairs]) for name in fields)
     used = np.isfinite(np.c_[source, made, truth]).all(1)
@@ -131,7 +140,7 @@ def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
     if scale:
         first = TOLD.index(scale)
         holds = mixture(after[used], truth[used, first])
-        kept = 1 - held_tissues()[family]['tissues'][scale]['share']
+        kept = 1 - held_tissues()[asked]['tissues'][scale]['share']
         factor = after @ holds * (source[:, first] / (before @ holds)) ** kept / made[:, first]
     rows = []
     for k, name in enumerate(TOLD):
@@ -144,7 +153,7 @@ def compare_shares(pairs: Sequence[Pair], family: str) -> list[dict[str, Any]]:
                 if name == scale:
                     held = goal * (source[:, k] / told) ** (1 - share) if share else made[:, k]
                 errors.append(_off(held, truth[:, k], chosen))
-            found = [family, name, label, int(chosen.sum()), ' '.join(f'{v:.2f}' for v in holds), *errors]
+            found = [asked, name, label, int(chosen.sum()), ' '.join(f'{v:.2f}' for v in holds), *errors]
             rows.append(dict(zip(COLUMNS, found, strict=True)))
     return rows
 

@@ -127,8 +127,9 @@ class DistClip:
         parts = _terms(near, noise=noise_level(image, mask=brain), planes=spread, style=doubt)
         del image, fused
         held = None
-        if self.hold_tissue and not synthesize:
-            held = tone(trained.photometer, source, styles, from_ras(out, affine))
+        if self.hold_tissue:
+            family = target.family if synthesize else source.family or ''
+            held = tone(trained.photometer, source, styles, from_ras(out, affine), family=family)
         if held is not None:
             out = held.applied(out)
             parts['tissue'] = held.doubt(out[box]) * near

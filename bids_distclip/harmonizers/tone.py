@@ -1,9 +1,9 @@
 """Tissue held to the brightness that two styles let expect: one rising curve of intensities for a whole image.
 
 The network renders slices one by one. It cannot know which intensity a whole image's scale stands for, nor how much of
-what a picture shows is its scanner's. What acquisitions of a style show is known
-(:meth:`bids_distclip.networks.photometer.Photometer.expected`), and so is where the source has its tissues. A curve
-moves no edge and treats equal intensities alike.
+what a picture shows is its scanner's; of another contrast it makes a guess that is too even. What acquisitions of a
+style show is known (:meth:`bids_distclip.networks.photometer.Photometer.expected`), and so is where the source has its
+tissues. A curve moves no edge and treats equal intensities alike.
 """
 
 from __future__ import annotations
@@ -79,34 +79,45 @@ class Tone:
 
 @functools.cache
 def held_tissues() -> Mapping[str, Mapping[str, Any]]:
-    """Return the table ``tone.yaml``: by contrast family ``scale``, a tissue or None, and ``tissues``."""
+    """Return the table ``tone.yaml``: by :func:`pair_name` ``scale``, a tissue or None, and ``tissues``."""
     table = yaml.safe_load((files('bids_distclip.harmonizers') / 'tone.yaml').read_text(encoding='utf-8'))
-    return {family: {**row, 'scale': None if row['scale'] == 'none' else row['scale']} for family, row in table.items()}
+    return {pair: {**row, 'scale': None if row['scale'] == 'none' else row['scale']} for pair, row in table.items()}
 
 
-def tone(meter: Photometer | None, source: Prepared, styles: Styles, out: np.ndarray) -> Tone | None:
+def pair_name(source: str, target: str) -> str:
+    """Return ``T1w→T2w``."""
+    return f'{source}→{target}'
+
+
+def tone(
+    meter: Photometer | None, source: Prepared, styles: Styles, out: np.ndarray, *, family: str
+) -> Tone | None:
     """Return the curve for ``out`` ``(X, Y, Z)``, on the normalized scale; None where nothing is known, or to do.
+
+    ``family`` is the contrast family of ``out``, the source's own or, where it is synthesized, another.
 
     The tissue that sets the scale becomes what is expected of the target, times a share of what the source's departs
     from its own style. The others follow its factor, and are drawn by their share towards what is expected of the
     target. What would bend the curve beyond :data:`SLOPES` is done in part. The share grows with the distance of the
     two styles like that of a picture in a style: nothing is done where they are the same.
     """
-    family = source.family or ''
-    if meter is None or family not in held_tissues() or family not in meter.families or source.tissue is None:
+    pair = pair_name(source.family or '', family)
+    if meter is None or pair not in held_tissues() or source.tissue is None:
+        return None
+    if not {source.family, family} <= set(meter.families):
         return None
     near = apart(styles.source, styles.target)
-    table, scale = held_tissues()[family]['tissues'], held_tissues()[family]['scale']
+    table, scale = held_tissues()[pair]['tissues'], held_tissues()[pair]['scale']
     tissues = {name: source.tissue == channel(name) for name in table}
     tissues = {name: mask for name, mask in tissues.items() if mask.sum() >= LEAST}
     if near == 0 or not tissues:
         return None
     after = shown(table, meter.expected(styles.target, family=family))
     was = {name: float(np.median(out[mask])) for name, mask in tissues.items()}
-    before = shown(table, meter.expected(styles.source, family=family))
-    seen = {name: float(np.median(source.volume.data[mask])) / source.scale for name, mask in tissues.items()}
     factor = 1.0
     if scale:
+        seen = {name: float(np.median(source.volume.data[mask])) / source.scale for name, mask in tissues.items()}
+        before = shown(table, meter.expected(styles.source, family=family))
         if scale not in tissues or min(was[scale], seen[scale], before[scale]) <= 0 or not _told_right(seen, before):
             return None
         departs = seen[scale] / before[scale]

@@ -15,6 +15,7 @@ from bids_distclip.harmonizers.styles import PICTURED, guide_style, seen_style
 from bids_distclip.networks.generator import Generator, GeneratorOptions
 from bids_distclip.networks.mrclip import MRCLIP
 from bids_distclip.networks.weights import CARD, CLIP, GENERATOR, load_trained, save_weights
+from bids_distclip.quality.tissue import channel
 from bids_distclip.volume.image import Volume
 from bids_distclip.volume.prepared import Prepared
 
@@ -102,6 +103,24 @@ def test_synthesis_leaves_the_air_empty(weights):
     assert answer.data.shape == source.volume.data.shape
     assert np.all(answer.data[~source.head] == 0)
     assert answer.details['mode'] == 'synthesis'
+
+
+def test_tissue_of_a_synthetic_image_is_held_unless_it_is_to_stay_as_rendered():
+    source = prepared()
+    radius = np.linalg.norm(np.indices(source.brain.shape) * 2 / (np.reshape(source.brain.shape, (3, 1, 1, 1)) - 1)
+                            - 1, axis=0)
+    tissue = np.select([radius < 0.45, (radius > 0.55) & source.brain], [channel('WM'), channel('CGM')], 0)
+    source = replace(source, tissue=tissue.astype(np.uint8))
+    goal = target(replace(FLASH, echo_time=0.1, repetition_time=5.0, flip_angle=90.0, suffix='T2w'), family='T2w')
+    held = DistClip(planes=1, uncertainty=False).harmonize(source, goal, synthesize=True)
+    as_rendered = DistClip(planes=1, uncertainty=False, hold_tissue=False).harmonize(source, goal, synthesize=True)
+    was, now = held.details['tissue_held']['CGM']
+    gray = tissue == channel('CGM')
+    assert abs(now - was) > 1e-3
+    assert np.median(as_rendered.data[gray]) == pytest.approx(was * goal.scale, rel=1e-3)
+    assert np.median(held.data[gray]) == pytest.approx(now * goal.scale, rel=1e-3)
+    assert np.all(held.data[~source.head] == 0)
+    assert 'tissue_held' not in as_rendered.details
 
 
 def test_an_image_guides_as_well_and_gives_its_scale(weights):

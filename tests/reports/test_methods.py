@@ -46,6 +46,19 @@ def test_where_the_sources_style_comes_from_is_said():
     assert 'described by the source image itself' in texts['image']
 
 
+def test_which_tissues_were_held_is_said_of_harmonized_and_of_synthetic_images():
+    def text(mode: str, family: str, **engine) -> str:
+        record = {**DONE, 'source': {'family': family}, 'engine': {**ENGINE, 'mode': mode, **engine}}
+        return ' '.join(methods_text([record])[0])
+
+    held = {'tissue_held': {'CGM': [0.5, 0.6]}}
+    assert 'Medians of white matter, cortical gray matter and fluid' in text('residual', 'T1w', **held)
+    assert 'Medians of white matter and cortical gray matter' in text('residual', 'T2w', **held)
+    assert 'Its medians of white matter and cortical gray matter' in text('synthesis', 'T1w', **held)
+    assert 'Medians of white' not in text('synthesis', 'T1w', **held)
+    assert 'edians of white' not in text('synthesis', 'T1w') + text('residual', 'T1w')
+
+
 def test_long_hashes_are_shortened():
     text = ' '.join(methods_text([DONE])[0])
     assert 'SHA-256 a1a1a1a1a1a1…' in text
