@@ -34,9 +34,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--planes', type=int, choices=(1, 3),
                        help='planes the distclip engine passes through and fuses: 3 (default) or 1')
     group.add_argument('--tissue-brightness', choices=('held', 'rendered'),
-                       help='within T1w, T2w, FLAIR and PDw: white and gray matter held (default) to what the target '
-                       'lets expect, which evens out scanners and part of what people differ by, or left as the '
-                       'network renders them')
+                       help='of T1w, T2w, FLAIR and PDw, and of synthetic images but T1w: white and gray matter held '
+                       '(default) to what the target lets expect, which evens out scanners and part of what '
+                       'people differ by, or left as the network renders them')
     group.add_argument('--batch-size', metavar='N', type=positive, help='slices at once')
     group.add_argument('--bias-correction', choices=('n4', 'none'), help='N4 before harmonization (default) or none')
     group.add_argument('--on-doubt', '--on_doubt', choices=('abstain', 'warn'),
