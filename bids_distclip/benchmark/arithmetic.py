@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bids_distclip.networks.generator import Generator
+from bids_distclip.networks.windows import sides, slice_windows
 
 T = TypeVar('T')
 
@@ -74,13 +77,15 @@ def slice_operations(generator: Generator, shape: tuple[int, int]) -> int:
     return int(counter.get_total_flops())
 
 
-def volume_operations(generator: Generator, shape: Sequence[int], *, axes: Sequence[int] = (0, 1, 2)) -> int:
-    """Return the operations of all slices of a volume ``(X, Y, Z)`` of 1 mm, cut perpendicular to ``axes``."""
-    total = 0
+def volume_operations(generator: Generator, head: np.ndarray, *, axes: Sequence[int] = (0, 1, 2)) -> int:
+    """Return the operations of all slices of a head, a boolean mask ``(X, Y, Z)`` of 1 mm, cut perpendicular to
+    ``axes``, each in its window."""
+    count: Counter[tuple[int, int]] = Counter()
     for axis in axes:
-        rows, columns = (n for other, n in enumerate(shape) if other != axis)
-        total += shape[axis] * slice_operations(generator, (rows, columns))
-    return total
+        seen = np.moveaxis(head, axis, 0)
+        seen = seen[seen.any((1, 2))]
+        count.update(map(sides, slice_windows(seen, pixel=(1.0, 1.0), step=generator.mapper.multiple)))
+    return sum(times * slice_operations(generator, shape) for shape, times in count.items())
 
 
 def peak_memory(device: str = 'cpu') -> float:

@@ -178,18 +178,21 @@ def _network(
     head = to_ras(image.head, image.volume.affine)
     box = bounding_box(head)
     data = np.clip(to_ras(image.volume.data / image.scale, image.volume.affine), 0, None)[box]
+    # OpenVINO compiles for every shape: it is shown whole slices.
+    seen = np.ones_like(head[box]) if engine == 'openvino' else head[box]
     run = as_engine(trained.generator, engine, precision=precision, batch=batch)
 
-    def plane(axis: int, part: np.ndarray) -> np.ndarray:
-        return run_plane(run, part, axis=axis, spacing=(1.0, 1.0, 1.0), source=source, target=target, residual=True,
-                         batch=batch, precision=torch.float32 if engine == 'openvino' else dtype_of(precision))
+    def plane(axis: int, some: slice = slice(None)) -> np.ndarray:
+        part, inside = (np.moveaxis(np.moveaxis(each, axis, 0)[some], 0, axis) for each in (data, seen))
+        return run_plane(run, part, head=inside, axis=axis, spacing=(1.0, 1.0, 1.0), source=source, target=target,
+                         residual=True, batch=batch,
+                         precision=torch.float32 if engine == 'openvino' else dtype_of(precision))
 
     # The first slices of a plane pay for compiling and for finding the fastest kernels.
-    _, first = timed(lambda: [plane(axis, np.moveaxis(np.moveaxis(data, axis, 0)[:batch], 0, axis))
-                              for axis in range(3)], device=device)
-    made, spent = timed(lambda: fuse([plane(axis, data) for axis in range(3)])[0], device=device)
+    _, first = timed(lambda: [plane(axis, slice(batch)) for axis in range(3)], device=device)
+    made, spent = timed(lambda: fuse([plane(axis) for axis in range(3)])[0], device=device)
     how, seconds = f'{precision}, {engine}', spent.work / workers(device)
-    operations = volume_operations(trained.generator, data.shape)
+    operations = volume_operations(trained.generator, seen)
     found: list[Measured] = []
     if how == 'fp32, torch':
         np.save(folder / 'reference.npy', made)

@@ -112,7 +112,7 @@ class DistClip:
         box = _around(head)
         near = head[box]
         fused, spread = fuse(self._passes(
-            trained, image[box], styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
+            trained, image[box], near, styles, axes=axes, spacing=spacing, precision=precision, residual=not synthesize
         ))
         out = np.zeros_like(image) if synthesize else image.copy()
         fused *= near
@@ -122,7 +122,8 @@ class DistClip:
         doubt = None
         if every or spread is None or _weighs(known, 'style'):
             doubt = self._doubt(
-                trained, (image[box], out[box], brain[box]), styles, source, target, spacing, precision, not synthesize
+                trained, (image[box], out[box], brain[box], near), styles, source, target, spacing, precision,
+                not synthesize,
             )
         parts = _terms(near, noise=noise_level(image, mask=brain), planes=spread, style=doubt)
         del image, fused
@@ -166,6 +167,7 @@ class DistClip:
         self,
         trained: Trained,
         image: np.ndarray,
+        head: np.ndarray,
         styles: Styles,
         *,
         axes: Sequence[int],
@@ -182,6 +184,7 @@ class DistClip:
             run_plane(
                 trained.generator,
                 image,
+                head=head,
                 axis=axis,
                 spacing=spacing,
                 source=styles.source,
@@ -196,7 +199,7 @@ class DistClip:
     def _doubt(
         self,
         trained: Trained,
-        arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+        arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
         styles: Styles,
         source: Prepared,
         target: Target,
@@ -215,12 +218,13 @@ class DistClip:
         )
         if others[0] is None or others[1] is None or not self.uncertainty:
             return None
-        image, out, brain = arrays
+        image, out, brain, head = arrays
         return style_doubt(
             trained.generator,
             image,
             out,
             brain=brain,
+            head=head,
             spacing=spacing,
             styles=(styles.source, styles.target),
             others=(others[0], others[1]),

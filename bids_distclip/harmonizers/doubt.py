@@ -45,6 +45,7 @@ def style_doubt(
     out: np.ndarray,
     *,
     brain: np.ndarray,
+    head: np.ndarray,
     spacing: Sequence[float],
     styles: tuple[Tensor, Tensor],
     others: tuple[Tensor, Tensor],
@@ -54,21 +55,21 @@ def style_doubt(
 ) -> np.ndarray:
     """Return per voxel ``(X, Y, Z)`` the root mean square difference that other ``styles`` would make.
 
-    ``image`` and ``out`` are RAS on their normalized scales, cut to the head as the passes are, ``styles`` θ
-    ``(1, 512)`` of source and target, ``others`` their :func:`neighbours`. Within a family the difference vanishes
-    as source and target become one: both guides then err alike.
+    ``image`` and ``out`` are RAS on their normalized scales, ``brain`` and ``head`` boolean masks of their shape,
+    ``styles`` θ ``(1, 512)`` of source and target, ``others`` their :func:`neighbours`. Within a family the
+    difference vanishes as source and target become one: both guides then err alike.
     """
     source, target = styles
     filled = np.flatnonzero(brain.any((0, 1)))
     if not len(filled):
         return np.zeros_like(image)
     chosen = np.unique(np.quantile(filled, np.linspace(0.1, 0.9, SLICES), method='nearest'))
-    part = np.ascontiguousarray(image[:, :, chosen])
+    part, seen = (np.ascontiguousarray(each[:, :, chosen]) for each in (image, head))
 
     def made(theta_source: Tensor, theta_target: Tensor) -> np.ndarray:
         return run_plane(
-            generator, part, axis=2, spacing=spacing, source=theta_source, target=theta_target, residual=residual,
-            batch=batch, precision=precision,
+            generator, part, head=seen, axis=2, spacing=spacing, source=theta_source, target=theta_target,
+            residual=residual, batch=batch, precision=precision,
         )  # fmt: skip
 
     answer = made(source, target)

@@ -15,9 +15,7 @@ from bids_distclip.networks.look import describe_look
 from bids_distclip.networks.mrclip import MRCLIP, fit_slices
 from bids_distclip.networks.photometer import SIDE, Photometer
 from bids_distclip.networks.sides import at_size
-
-#: In-plane spacings (mm) at which slices go through the networks as they are; others are brought to 1 mm and back.
-NATIVE_SPACING = (0.6, 1.3)
+from bids_distclip.networks.windows import batches, network_sides, slice_windows
 
 
 def best_precision(device: str) -> str:
@@ -103,6 +101,7 @@ def run_plane(
     generator: Generator,
     volume: np.ndarray,
     *,
+    head: np.ndarray,
     axis: int,
     spacing: Sequence[float],
     source: Tensor,
@@ -114,22 +113,25 @@ def run_plane(
     """Return what the networks make of every slice perpendicular to ``axis``, on the volume's grid.
 
     With ``residual`` that is the *change* from the source's style to the target's, else the target's picture; in
-    intensity-scale units. ``volume`` is RAS; slices without signal stay zero.
+    intensity-scale units. ``volume`` is RAS, ``head`` a boolean mask of its shape. The networks see every slice in a
+    window around the head (:mod:`bids_distclip.networks.windows`); what lies beyond it, and slices without head or
+    signal, are zero.
     """
     device = next(generator.parameters()).device
-    stack = np.moveaxis(volume, axis, 0)
+    stack, seen = (np.moveaxis(each, axis, 0) for each in (volume, head))
     pixel = [s for a, s in enumerate(spacing) if a != axis]
     out = np.zeros(stack.shape, dtype=np.float32)
-    filled = np.flatnonzero(stack.reshape(len(stack), -1).max(1) > 0)
+    multiple = generator.mapper.multiple
+    filled = np.flatnonzero((stack.reshape(len(stack), -1).max(1) > 0) & seen.any((1, 2))).tolist()
+    windows = slice_windows(seen, pixel=pixel, step=multiple)
     with torch.inference_mode():
         made = _between(generator, source, target, residual=residual, precision=precision)
-        for start in range(0, len(filled), batch):
-            chosen = filled[start : start + batch]
-            x = torch.as_tensor(np.ascontiguousarray(stack[chosen]), device=device)[:, None]
-            low, high = NATIVE_SPACING
-            size = [n if low <= p <= high else max(16, round(n * p)) for n, p in zip(x.shape[-2:], pixel, strict=True)]
-            y = at_size(made, x, size=size, multiple=generator.mapper.multiple, sharp=True)
-            out[chosen] = y[:, 0].float().cpu().numpy()
+        for chosen in batches(windows, filled, most=batch):
+            x = torch.as_tensor(np.stack([stack[number][windows[number]] for number in chosen]), device=device)[:, None]
+            size = network_sides(x.shape[-2:], pixel=pixel)
+            y = at_size(made, x, size=size, multiple=multiple, sharp=True)[:, 0].float().cpu().numpy()
+            for number, answer in zip(chosen, y, strict=True):
+                out[number][windows[number]] = answer
     return np.moveaxis(out, 0, axis)
 
 

@@ -46,8 +46,9 @@ def test_a_convolution_has_the_operations_it_is_known_to_have():
 
 def test_a_volume_has_the_operations_of_its_slices_in_three_planes():
     planes = [30 * (20 * 12), 18 * (32 * 12), 10 * (32 * 20)]
-    assert arithmetic.volume_operations(OneConvolution(), (30, 18, 10)) == 2 * 9 * 3 * 5 * sum(planes)
-    assert arithmetic.volume_operations(OneConvolution(), (30, 18, 10), axes=(2,)) == 2 * 9 * 3 * 5 * planes[2]
+    head = np.ones((30, 18, 10), bool)
+    assert arithmetic.volume_operations(OneConvolution(), head) == 2 * 9 * 3 * 5 * sum(planes)
+    assert arithmetic.volume_operations(OneConvolution(), head, axes=(2,)) == 2 * 9 * 3 * 5 * planes[2]
 
 
 def test_counting_without_computing_counts_what_computing_does(generator):
@@ -80,7 +81,7 @@ def test_every_engine_makes_the_same_change(generator, name):
     volume = rng.random((5, 16, 24), dtype=np.float32)
     styles = {which: torch.nn.functional.normalize(torch.rand(1, 512), dim=1) for which in ('source', 'target')}
     made = [
-        run_plane(run, volume, axis=0, spacing=(1, 1, 1), residual=True, batch=3, **styles)
+        run_plane(run, volume, head=volume > 0, axis=0, spacing=(1, 1, 1), residual=True, batch=3, **styles)
         for run in (generator, as_engine(generator, name, precision='fp32', batch=3))
     ]
     np.testing.assert_allclose(made[1], made[0], atol=1e-4)

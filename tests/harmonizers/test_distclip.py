@@ -243,8 +243,8 @@ def test_a_tissue_that_other_styles_show_otherwise_is_in_doubt(monkeypatch):
     others = source.repeat(5, 1), goal.repeat(5, 1)
     others[1][:, 0] = 0.2
     found = doubt.style_doubt(
-        None, image, image, brain=image > 0, spacing=(1, 1, 1), styles=(source, goal), others=others, residual=True,
-        precision=torch.float32,
+        None, image, image, brain=image > 0, head=image > 0, spacing=(1, 1, 1), styles=(source, goal), others=others,
+        residual=True, precision=torch.float32,
     )
     np.testing.assert_allclose(found[:10], 0.2, atol=0.01)
     np.testing.assert_allclose(found[10:], 0.0, atol=0.02)

@@ -65,7 +65,8 @@ def test_an_ablation_is_run_by_its_modules(variant):
     source, target = styles()
     volume = np.random.default_rng(0).random((2, 16, 16)).astype(np.float32)
     assert not LeanGenerator.knows(generator)
-    made = run_plane(generator, volume, axis=0, spacing=(1, 1, 1), source=source, target=target, residual=True)
+    given = {'head': volume > 0, 'axis': 0, 'spacing': (1, 1, 1)}
+    made = run_plane(generator, volume, **given, source=source, target=target, residual=True)
     with torch.inference_mode():
         change = generator.change(torch.as_tensor(volume)[:, None], source.expand(2, -1), target.expand(2, -1))
     assert np.allclose(made, change[:, 0].numpy(), atol=1e-5)
