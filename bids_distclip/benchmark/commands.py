@@ -56,8 +56,7 @@ def send_travelers(args: argparse.Namespace) -> int:
         )
         rows += send(people, engines)
         write_rows(rows, args.out / 'travelers.tsv', columns=COLUMNS)
-    for row in rows:
-        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    _show(rows)
     return 0
 
 
@@ -119,8 +118,7 @@ def measure_trust(args: argparse.Namespace) -> int:
     found = separation([row for row in rows if row['data'] == 'simulated'])
     if found:
         write_rows(found, args.out / 'trust_roc.tsv', columns=list(found[0]))
-    for row in found:
-        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    _show(found)
     return 0
 
 
@@ -145,27 +143,22 @@ def measure_uncertainty(args: argparse.Namespace) -> int:
     rows = report(found, calibrate_each(found))
     write_rows(rows, args.out / 'uncertainty.tsv', columns=list(rows[0]))
     print(f'each of {", ".join(sorted({one.head for one in found}))} with the calibration of the others')
-    for row in rows:
-        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    _show(rows)
     return 0
 
 
 def tell_tissue(args: argparse.Namespace) -> int:
     """Tell tissue apart, before and after."""
     from bids_distclip.benchmark.tissue import COLUMNS, label_heads, label_results, summary
-    from bids_distclip.benchmark.trust import write_rows
     from bids_distclip.errors import UsageError
 
     if not args.labels and not args.brains:
         raise UsageError('There is nothing to tell tissue in', cure='Give --labels, --brains or both.')
     segment = needed_segment(args)
     engine = distclip_engine(args)
-    rows = []
     whole = label_heads(segment, held_out(args), draws=args.draws) if args.labels else ()
-    for row in itertools.chain(whole, label_results(segment, engine, asked_cases(args))):
-        rows.append(row)
-        write_rows(rows, args.out / 'tissue.tsv', columns=COLUMNS)
-        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
+    found = itertools.chain(whole, label_results(segment, engine, asked_cases(args)))
+    rows = _kept(found, args.out / 'tissue.tsv', columns=COLUMNS, show=True)
     (args.out / 'tissue.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0
@@ -205,8 +198,7 @@ def hold_tissues(args: argparse.Namespace) -> int:
         )
         rows += compare_shares(list(found), families)
         write_rows(rows, args.out / 'tone.tsv', columns=COLUMNS)
-    for row in rows:
-        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    _show(rows)
     return 0
 
 
@@ -214,11 +206,8 @@ def measure_speed(args: argparse.Namespace) -> int:
     """Measure speed beside what the machine's arithmetic would allow."""
     from bids_distclip.benchmark.speed import COLUMNS, measure, summary
 
-    rows = []
-    for row in measure(weights=args.weights, device=args.device):
-        rows.append(row)
-        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)
-        _kept(rows, args.out / 'speed.tsv', columns=COLUMNS)
+    found = measure(weights=args.weights, device=args.device)
+    rows = _kept(found, args.out / 'speed.tsv', columns=COLUMNS, show=True)
     (args.out / 'speed.md').write_text(summary(rows), encoding='utf-8')
     print(summary(rows))
     return 0
@@ -260,8 +249,7 @@ def look_for_limits(args: argparse.Namespace) -> int:
     trained, heads, people = load_trained(args.weights), held_out(args), args.heads * args.draws
     pairs = [p.strip().split('-') for p in (args.pairs or 'PDw-T2w,T1w-T2w,T2w-T1w,T2w-FLAIR').split(',')]
     found = (row for a, b in pairs for row in find_limits(trained, heads, a, b, people=people))
-    for row in _kept(found, args.out / 'limits.tsv', columns=COLUMNS):
-        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()))
+    _kept(found, args.out / 'limits.tsv', columns=COLUMNS, show=True)
     return 0
 
 
@@ -300,12 +288,22 @@ def fuse_planes(args: argparse.Namespace) -> int:
     return 0
 
 
-def _kept(found: Iterable[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+def _kept(
+    found: Iterable[Mapping[str, Any]], path: Path, *, columns: Sequence[str], show: bool = False
+) -> list[Mapping[str, Any]]:
     """Return the rows; the table is written anew after each, so that a run cut short leaves what it found."""
     from bids_distclip.benchmark.trust import write_rows
 
     rows: list[Mapping[str, Any]] = []
     for row in found:
         rows.append(row)
+        if show:
+            _show([row])
         write_rows(rows, path, columns=columns)
     return rows
+
+
+def _show(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print the rows, numbers to three decimals."""
+    for row in rows:
+        print('  '.join(f'{v:.3f}' if isinstance(v, float) else str(v) for v in row.values()), flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,9 +96,9 @@ def _overlaps(found: np.ndarray | None, true: np.ndarray | None) -> dict[str, fl
     return {name: dice(found == number, true == number) for number, name in enumerate(CLASSES, 1)}
 
 
-def summary(rows: Iterable[dict[str, Any]]) -> str:
+def summary(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return a Markdown table: the mean Dice of each class over heads, by what was shown."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row['data'], row['pair'], row['shown'], row['reference']), []).append(row)
     numbers = (*CLASSES, 'brain', 'template')
