@@ -24,15 +24,15 @@ def test_batches_change_nothing_and_beyond_the_windows_all_is_zero():
     generator = Generator(GeneratorOptions(mapper=(8, 8), decoder=(8, 8))).eval()
     for parameter in generator.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    x, y, z = np.indices((150, 130, 12))
-    head = (x - 75) ** 2 + (y - 40) ** 2 < (30 + 4 * z) ** 2
+    x, y, z = np.indices((200, 180, 12))
+    head = (x - 100) ** 2 + (y - 40) ** 2 < (30 + 4 * z) ** 2
     head[..., 0] = False
     volume = np.random.default_rng(0).random(head.shape).astype(np.float32)
     given = {'axis': 2, 'spacing': (1, 1, 1), 'source': STYLE, 'target': -STYLE, 'residual': True}
     one, many = (run_plane(generator, volume, head=head, **given, batch=size) for size in (1, 8))
     np.testing.assert_allclose(one, many, atol=1e-3)
     assert np.abs(one[head]).mean() > 0.1
-    assert np.all(one[:, 96:, :7] == 0)
+    assert np.all(one[:, 128:] == 0)
     assert np.all(one[..., 0] == 0)
     assert np.all(one[..., 1:][head[..., 1:]] != 0)
     whole = run_plane(generator, volume, head=np.ones_like(head), **given)
